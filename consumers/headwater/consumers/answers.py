@@ -1,0 +1,291 @@
+"""What an answer looks like: frozen facts, ready to be read by a program or drawn for a person.
+
+Ids are text (UUIDs in canonical form), times are aware datetimes in UTC, and names are what
+the events said. `as_json` gives the documented shape of every one (docs/reference/json.md).
+Nothing here asks a database or draws; see `headwater.consumers.asking` and `drawing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from headwater.schemas.errors import HeadwaterError
+
+Direction: TypeAlias = Literal["up", "down"]
+Truncated: TypeAlias = Literal["depth", "limit"]
+Kind: TypeAlias = Literal["production", "origin", "reader"]
+
+
+class Unknown(HeadwaterError):
+    """Nothing in the store is called that."""
+
+
+class Ambiguous(HeadwaterError):
+    """Several things are called that; `candidates` are texts that name each one alone."""
+
+    def __init__(self, message: str, candidates: tuple[str, ...]) -> None:
+        super().__init__(message, remedy="say which: " + ", ".join(candidates))
+        self.candidates = candidates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What ran."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Which code ran, as far as the events said."""
+
+    function: str | None = None
+    git_commit: str | None = None
+    git_branch: str | None = None
+    git_dirty: bool | None = None
+    source_digest: str | None = None
+    repository_url: str | None = None
+    path: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution. `state` is START, RUNNING, COMPLETE, FAIL, ABORT or OTHER.
+
+    Times are None when no event said them. `id` is what the store calls it; `external_id` is
+    the producer's own text where that is no UUID.
+    """
+
+    id: str
+    external_id: str | None
+    job: Job | None
+    state: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    first_at: datetime
+    last_at: datetime
+    streaming: bool
+    parent_run_id: str | None
+    parent_job: Job | None
+    root_run_id: str | None
+    code: Code | None = None
+
+    @property
+    def duration_s(self) -> float | None:
+        """From start to end; None where one is not known."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node of a lineage.
+
+    A `production` is one run's writing of one version; an `origin` is something read that no
+    known run wrote (`note` says why: unknown, dropped, unseen); a `reader` is a run that read
+    and wrote nothing of it. `summary` is what is worth knowing at a glance; `more` says that
+    the lineage goes on here beyond the depth asked for.
+    """
+
+    id: str
+    kind: Kind
+    namespace: str | None
+    name: str | None
+    version: str | None
+    type: str | None
+    summary: tuple[str, ...]
+    location: str | None
+    published_at: datetime | None
+    lifecycle: str | None
+    recalled: bool
+    depth: int
+    more: bool
+    run: Run | None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """`target` was made from `source` (ids of nodes).
+
+    `inferred`: which production was read is our conclusion, no event named it. `ambiguous`: it
+    may as well have been another, published about then. `role` is how the input came to be
+    known: listed, lineage, rename or alter.
+    """
+
+    source: str
+    target: str
+    inferred: bool
+    ambiguous: bool = False
+    role: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """A lineage: everything up- or downstream of `roots`, breadth-first, true depths.
+
+    `truncated` is None when the answer is whole, `depth` when it goes on beyond `depth` (the
+    nodes with `more`), `limit` when there were more than `limit` nodes.
+    """
+
+    direction: Direction
+    roots: tuple[str, ...]
+    depth: int | None
+    limit: int
+    truncated: Truncated | None
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+    def node(self, id: str) -> Node:
+        """The node called `id`; raises KeyError."""
+        for node in self.nodes:
+            if node.id == id:
+                return node
+        raise KeyError(id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One column of a schema, nested ones with dots."""
+
+    name: str
+    type: str | None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """An input of a run, bound: `binding` is named, version, current, dropped or
+    unknown; or later, of what was published while a streaming run read on.
+
+    `ambiguous`: it may as well have read another production, published about then.
+    """
+
+    namespace: str
+    name: str
+    version: str | None
+    production_id: str | None
+    binding: str
+    role: str
+    first_at: datetime
+    ambiguous: bool = False
+
+    @property
+    def inferred(self) -> bool:
+        return self.binding != "named"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A production, in short."""
+
+    id: str
+    namespace: str
+    name: str
+    version: str | None
+    published_at: datetime | None
+    run_id: str
+    state: str
+    lifecycle: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What a curator said and has not withdrawn: a tag, an alias, a recall or an erasure."""
+
+    kind: str
+    key: str
+    value: str | None
+    version: str | None
+    actor: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetDetails:
+    """Everything known of one production and of the asset it belongs to.
+
+    `production` is None for an asset that was read but, as far as the log knows, never written.
+    `facets` are the production's, verbatim, by name.
+    """
+
+    namespace: str
+    name: str
+    also_known_as: tuple[str, ...]
+    type: str | None
+    summary: tuple[str, ...]
+    production: Written | None
+    run: Run | None
+    location: str | None
+    columns: tuple[Field, ...]
+    statistics: Mapping[str, Any]
+    tags: Mapping[str, str]
+    properties: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    inputs: tuple[Read, ...]
+    statements: tuple[Statement, ...]
+    history: tuple[Written, ...]
+    facets: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric of a run: how many points, and the last. `value` None stands for NaN."""
+
+    key: str
+    points: int
+    step: int
+    value: float | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDetails:
+    """Everything known of one run. `facets` are the run's and its job's, verbatim, by name."""
+
+    run: Run
+    parameters: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    error: Mapping[str, Any]
+    inputs: tuple[Read, ...]
+    outputs: tuple[Written, ...]
+    children: tuple[Run, ...]
+    metrics: tuple[Metric, ...]
+    facets: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """A line of the listing of assets."""
+
+    namespace: str
+    name: str
+    type: str | None
+    versions: int
+    last_version: str | None
+    last_published_at: datetime | None
+
+
+def as_json(answer: Any) -> Any:
+    """`answer` as JSON values: the documented shape, times in RFC 3339 with a Z."""
+    if isinstance(answer, datetime):
+        return answer.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if is_dataclass(answer) and not isinstance(answer, type):
+        found = {f.name: as_json(getattr(answer, f.name)) for f in fields(answer)}
+        if isinstance(answer, Run):
+            found["duration_s"] = answer.duration_s
+        if isinstance(answer, Read):
+            found["inferred"] = answer.inferred
+        return found
+    if isinstance(answer, Mapping):
+        return {str(key): as_json(value) for key, value in answer.items()}
+    if isinstance(answer, (tuple, list)):
+        return [as_json(value) for value in answer]
+    return answer

@@ -1,0 +1,226 @@
+"""The questions: lineage, show, runs, assets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.consumers.cli.output import json_option, print_json, print_lines, print_text, table, width
+from headwater.consumers.cli.places import resolve, with_places
+
+if TYPE_CHECKING:
+    from headwater.consumers.answers import Asset, Graph, Run
+    from headwater.consumers.asking import Lineage
+    from headwater.consumers.drawing import Line
+
+FORMATS = ("tree", "json", "mermaid", "dot")
+STATES = ("START", "RUNNING", "COMPLETE", "FAIL", "ABORT", "OTHER")
+_positive = click.IntRange(min=1)
+
+
+def _lineage(ctx: click.Context, store: str | None, log: str | None, config: str | None) -> Lineage:
+    from headwater.consumers.asking import Lineage
+
+    return Lineage(resolve(ctx, store, log, config).store)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--up", is_flag=True, help="What it was made of (the default).")
+@click.option("--down", is_flag=True, help="What it went into.")
+@click.option("--depth", type=click.IntRange(min=0), help="At most this many steps away (default: all).")
+@click.option("--limit", type=_positive, default=20_000, show_default=True, help="At most this many nodes.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="tree",
+    show_default=True,
+    help="How to draw it.",
+)
+@json_option
+@with_places
+@click.pass_context
+def lineage(
+    ctx: click.Context,
+    name: str,
+    up: bool,
+    down: bool,
+    depth: int | None,
+    limit: int,
+    format_: str,
+    as_json: bool,
+    store: str | None,
+    log: str | None,
+    config: str | None,
+) -> None:
+    """What NAME was made of, or what it went into.
+
+    NAME is an asset (`churn-model`, `crm/churn-model`), one version of it (`churn-model@9f2c`,
+    the start of a version, an alias, or the start of the run that wrote it), a run, or a
+    production. Without a version it is the one published last.
+
+    \b
+    headwater lineage churn-model
+    headwater lineage customers --down --depth 3
+    headwater lineage churn-model --format mermaid
+    """
+    asked = [direction for direction, wanted in (("up", up or not down), ("down", down)) if wanted]
+    with _lineage(ctx, store, log, config) as found:
+        graphs = {
+            direction: found.lineage(name, direction, depth=depth, limit=limit)  # type: ignore[arg-type]
+            for direction in asked
+        }
+    if as_json or format_ == "json":
+        print_json(graphs)
+    else:
+        _draw(list(graphs.values()), format_)
+
+
+def _draw(graphs: list[Graph], format_: str) -> None:
+    from headwater.consumers import drawing
+
+    if format_ == "tree":
+        for place, graph in enumerate(graphs):
+            if len(graphs) > 1:
+                title = "made of" if graph.direction == "up" else "went into"
+                print_lines([*([[("", "")]] if place else []), [(title, "italic")]])
+            print_lines(drawing.tree(graph, width()))
+            print_lines([[(note, "dim")] for note in drawing.notes(graph)])
+    else:
+        draw = drawing.mermaid if format_ == "mermaid" else drawing.dot
+        print_text(draw(drawing.merged(graphs)))
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@with_places
+@click.pass_context
+def show(
+    ctx: click.Context,
+    name: str,
+    as_json: bool,
+    store: str | None,
+    log: str | None,
+    config: str | None,
+) -> None:
+    """Everything known about an asset, a version, or a run.
+
+    \b
+    headwater show churn-model
+    headwater show churn-model@9f2c
+    headwater show 0198c2f4            the run whose id begins so
+    """
+    with _lineage(ctx, store, log, config) as found:
+        details = found.show(name)
+    if as_json:
+        print_json(details)
+        return
+    from headwater.consumers.cli.page import page
+
+    print_lines(page(details))
+
+
+@click.command()
+@click.option("--job", metavar="NAME", help="Only runs of this job, step or pipeline.")
+@click.option("--state", type=click.Choice(STATES, case_sensitive=False), help="Only runs in this state.")
+@click.option("--limit", type=_positive, default=50, show_default=True, help="At most this many.")
+@json_option
+@with_places
+@click.pass_context
+def runs(
+    ctx: click.Context,
+    job: str | None,
+    state: str | None,
+    limit: int,
+    as_json: bool,
+    store: str | None,
+    log: str | None,
+    config: str | None,
+) -> None:
+    """What ran, the latest first.
+
+    \b
+    headwater runs --job train
+    headwater runs --state fail
+    """
+    with _lineage(ctx, store, log, config) as found:
+        answer = found.runs(job=job, state=state, limit=limit)
+    if as_json:
+        print_json({"runs": answer})
+    else:
+        print_lines(_runs_table(answer) if answer else [[("no runs", "dim")]])
+
+
+def _runs_table(found: tuple[Run, ...]) -> list[Line]:
+    from headwater.consumers.drawing import duration, short_time
+
+    styles = {"COMPLETE": "green", "FAIL": "red", "ABORT": "red"}
+    return table(
+        ("RUN", "JOB", "STATE", "STARTED", "TOOK"),
+        [
+            (
+                run.external_id or run.id,
+                f"{run.job.namespace}/{run.job.name}" if run.job else "",
+                (run.state, styles.get(run.state, "yellow")),
+                short_time(run.started_at or run.first_at),
+                "" if run.duration_s is None else duration(run.duration_s),
+            )
+            for run in found
+        ],
+    )
+
+
+@click.command()
+@click.argument("pattern", required=False)
+@click.option("--type", "type_", metavar="TYPE", help="Only assets of this type: Dataset, Model, …")
+@click.option("--limit", type=_positive, default=200, show_default=True, help="At most this many.")
+@json_option
+@with_places
+@click.pass_context
+def assets(
+    ctx: click.Context,
+    pattern: str | None,
+    type_: str | None,
+    limit: int,
+    as_json: bool,
+    store: str | None,
+    log: str | None,
+    config: str | None,
+) -> None:
+    """What there is; PATTERN may hold * and ?.
+
+    \b
+    headwater assets
+    headwater assets 's3://lake/*'
+    headwater assets --type Model
+    """
+    with _lineage(ctx, store, log, config) as found:
+        answer = found.assets(pattern, type=type_, limit=limit + 1)
+    listed, more = answer[:limit], len(answer) > limit
+    if as_json:
+        print_json({"assets": listed, "more": more})
+        return
+    print_lines(_assets_table(listed) if listed else [[("no assets", "dim")]])
+    if more:
+        print_lines([[(f"the first {limit:,}: there are more (--limit)", "dim")]])
+
+
+def _assets_table(found: tuple[Asset, ...]) -> list[Line]:
+    from headwater.consumers.drawing import short_time, short_version
+
+    return table(
+        ("ASSET", "TYPE", "VERSIONS", "LATEST", "PUBLISHED"),
+        [
+            (
+                f"{asset.namespace}/{asset.name}",
+                asset.type or "",
+                f"{asset.versions:,}",
+                (short_version(asset.last_version) if asset.last_version else "", "yellow"),
+                short_time(asset.last_published_at) if asset.last_published_at else "never written",
+            )
+            for asset in found
+        ],
+    )

@@ -1,0 +1,75 @@
+"""Which log and which store a command means: options, then the environment, then headwater.yaml."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from headwater.emitter.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What stood before the command's name."""
+
+    store: str | None = None
+    log: str | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The store's URL and the log's folder."""
+
+    store: str
+    log: str
+
+
+def with_places(command: Command) -> Command:
+    """The options --store, --log, --config and --debug after the command's name as well."""
+    for option in (
+        click.option("--debug", is_flag=True, expose_value=False, help="Show where an error comes from."),
+        click.option("--config", metavar="FILE", help="A headwater.yaml other than the nearest."),
+        click.option("--log", metavar="PATH", help="The log: a folder of segments."),
+        click.option("--store", metavar="URL", help="The lineage store: sqlite:///path or postgresql://…"),
+    ):
+        command = option(command)
+    return command
+
+
+def resolve(ctx: click.Context, store: str | None, log: str | None, config: str | None) -> Places:
+    """The places that hold for this command. Raises `Misconfigured` for a wrong headwater.yaml."""
+    given = ctx.find_object(Given) or Given()
+    store, log, config = store or given.store, log or given.log, config or given.config
+    if store is not None and log is not None and config is None:
+        return Places(store=store, log=log)
+    from headwater.emitter import settings
+
+    variables = dict(os.environ)
+    if config is not None:
+        variables["HEADWATER_CONFIG"] = str(Path(config).absolute())
+    found = settings.load(variables, Path.cwd())
+    return Places(
+        store=store or _store(found, variables),
+        log=log or str(found.log),
+    )
+
+
+def _store(found: Settings, variables: dict[str, str]) -> str:
+    """A relative SQLite path in a file is relative to that file, as `log` is."""
+    if not variables.get("HEADWATER_STORE"):
+        found.require("store")
+    if variables.get("HEADWATER_STORE") or found.source is None or not found.store.startswith(_SQLITE):
+        return found.store
+    path = found.store.removeprefix(_SQLITE)
+    return f"{_SQLITE}{found.source.parent / path}" if path and path != ":memory:" else found.store

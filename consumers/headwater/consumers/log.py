@@ -1,0 +1,220 @@
+"""Reading the log: one interface, whatever carries it.
+
+A log is a set of partitions; in each, records stand at dense offsets from 0 and never
+change. A cursor says where in a partition to go on. Whoever consumes keeps the cursors in
+its own store, in the transaction of what it made of the records; the log keeps none.
+
+This module has the embedded carrier, a folder of segment files. What the records mean is
+not its business.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from headwater.schemas.errors import Corrupt, Misconfigured, Retryable
+from headwater.schemas.segment import FRAME_HEADER_BYTES, SEAL_BYTES, SUFFIX, SegmentReader, list_segments
+
+log = logging.getLogger(__name__)
+
+SEGMENTS = "segments"
+_OPEN_READERS = 64
+
+
+class Partition(NamedTuple):
+    """Which ordered part of which log: (`segments`, segment id), or (topic id, partition number)."""
+
+    topic: str
+    number: str
+
+
+class Cursor(NamedTuple):
+    """Where to go on reading: the next record's offset, and the byte where it begins in a segment."""
+
+    offset: int = 0
+    byte: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record. `appended_at` is µs since 1970 UTC, kept by every carrier; `next_byte` is its end."""
+
+    topic: str
+    partition: str
+    offset: int
+    appended_at: int
+    value: bytes
+    next_byte: int
+
+    @property
+    def place(self) -> Partition:
+        return Partition(self.topic, self.partition)
+
+
+class Log(Protocol):
+    """A log that can be read from any cursor, again and again.
+
+    `partitions` lists what exists now, oldest first; it may grow. `read` returns what is there
+    from the cursor on, at most so many records and bytes (but one record at least), and nothing
+    at the end; it never waits. It raises `Corrupt` at damaged records, after it has returned all
+    that stands before them, and `Retryable` when the carrier cannot be reached.
+    """
+
+    def partitions(self) -> list[Partition]: ...
+
+    def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]: ...
+
+    def finished(self, partition: Partition, cursor: Cursor) -> bool:
+        """Whether nothing will ever come behind `cursor`; False where that cannot be known."""
+
+    def unread(self, cursors: Mapping[Partition, Cursor]) -> int:
+        """About how much lies behind the cursors, in bytes; for progress only."""
+
+    def place(self, partition: Partition) -> str:
+        """Where a person finds this partition: a path, or broker and topic."""
+
+    def close(self) -> None: ...
+
+
+class SegmentLog:
+    """The segment files of one folder; not for use from several threads at once."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise Misconfigured(
+                f"no log at {self.folder}",
+                remedy="run a step first, or name the log with --log, HEADWATER_LOG or headwater.yaml",
+            )
+        self._paths: dict[Partition, Path] = {}
+        self._known: dict[Path, Partition] = {}
+        self._readers: OrderedDict[Partition, SegmentReader] = OrderedDict()
+        self._finished: dict[Partition, int] = {}  # sealed and read to the end: how many records
+
+    def partitions(self) -> list[Partition]:
+        found = []
+        for path in list_segments(self.folder):
+            partition = self._known.get(path) or self._identify(path)
+            # A copy of a segment under another name is the same partition: it is read once.
+            if partition is not None and self._paths[partition] == path:
+                found.append(partition)
+        return found
+
+    def _identify(self, path: Path) -> Partition | None:
+        """The partition in `path`; None while its writer has not written the header."""
+        try:
+            reader = SegmentReader(path)
+        except Retryable:
+            return None
+        except FileNotFoundError:
+            return None  # moved away since it was listed
+        except OSError as cause:
+            raise _unreadable(str(path), cause) from cause
+        except Corrupt:
+            # Its id cannot be read, so its name stands for it; reading it raises Corrupt again.
+            partition = Partition(SEGMENTS, path.name)
+        else:
+            partition = Partition(SEGMENTS, reader.header.segment_id)
+            reader.close()
+        self._known[path] = partition
+        if self._paths.setdefault(partition, path) != path:
+            log.warning("segment_copied", extra={"path": str(path), "first": str(self._paths[partition])})
+        return partition
+
+    def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
+        if self.finished(partition, cursor):
+            return []
+        try:
+            reader = self._reader(partition, cursor)
+            frames = reader.read(max_frames=records, max_bytes=size)
+        except OSError as cause:
+            raise _unreadable(self.place(partition), cause) from cause
+        if not frames and reader.sealed:
+            self._finished[partition] = cursor.offset
+            self._forget(partition)
+        topic, number = partition
+        return [Record(topic, number, offset, at, value, end) for offset, at, value, end in frames]
+
+    def finished(self, partition: Partition, cursor: Cursor) -> bool:
+        return cursor.offset >= self._finished.get(partition, cursor.offset + 1)
+
+    def _reader(self, partition: Partition, cursor: Cursor) -> SegmentReader:
+        reader = self._readers.get(partition)
+        if reader is not None and reader.offset == cursor.offset and (cursor.byte in (0, reader.byte)):
+            self._readers.move_to_end(partition)
+            return reader
+        self._forget(partition)
+        path = self._paths.get(partition)
+        if path is None:
+            self.partitions()
+            path = self._paths.get(partition)
+        if path is None:
+            raise Misconfigured(f"segment {partition.number} is not in {self.folder}")
+        reader = SegmentReader(path, offset=cursor.offset, byte=cursor.byte)
+        self._readers[partition] = reader
+        if len(self._readers) > _OPEN_READERS:
+            self._readers.popitem(last=False)[1].close()
+        return reader
+
+    def _forget(self, partition: Partition) -> None:
+        reader = self._readers.pop(partition, None)
+        if reader is not None:
+            reader.close()
+
+    def unread(self, cursors: Mapping[Partition, Cursor]) -> int:
+        total = 0
+        for partition, path in list(self._paths.items()):
+            if partition in self._finished and partition in cursors:
+                continue
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:
+                continue
+            rest = size - max(cursors.get(partition, Cursor()).byte, FRAME_HEADER_BYTES)
+            total += rest if rest > SEAL_BYTES else 0
+        return total
+
+    def place(self, partition: Partition) -> str:
+        return str(self._paths.get(partition, self.folder / f"{partition.number}{SUFFIX}"))
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def __enter__(self) -> SegmentLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _unreadable(place: str, cause: OSError) -> Retryable:
+    return Retryable(
+        f"cannot read {place}: {cause.strerror or cause}",
+        remedy="it is tried again; see to the file or its rights",
+    )
+
+
+def open_log(url: str) -> SegmentLog:
+    """Open the log at `url`: a folder of segments. Raises `Misconfigured` for anything else."""
+    if "://" in url:
+        raise Misconfigured(
+            f"log {url.split('://')[0]}://… is not supported", remedy="name a folder of segment files"
+        )
+    return SegmentLog(url)
+
+
+def records_of(source: Log, batch: int = 2000, size: int = 16 << 20) -> Iterator[Record]:
+    """Every record of `source` as it is now, partition by partition."""
+    for partition in source.partitions():
+        cursor = Cursor()
+        while records := source.read(partition, cursor, records=batch, size=size):
+            yield from records
+            cursor = Cursor(records[-1].offset + 1, records[-1].next_byte)

@@ -1,0 +1,371 @@
+"""The runner: records in, batches out, positions in the sink's transaction.
+
+One batch is one transaction in the store: the rows that the projection made, what had to be
+quarantined, and the positions moved past it. It happens whole or leaves no trace, so a
+runner that was killed anywhere goes on as if it had not been.
+
+    fold and write rows      crash here: nothing happened, the batch is read again
+    write quarantine         crash here: the same
+    advance positions        crash here: the same; `Fenced` here: another worker owns them now
+    COMMIT                   its answer lost: positions are read back before anything is repeated
+
+A record that can never be accepted is quarantined with its bytes and the reason, and its
+neighbours go on. A database that is away is waited for, never blamed on a record.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from headwater.consumers import books, faults, positions, quarantine
+from headwater.consumers.lineage import Batch, Folded, LineageProjection
+from headwater.consumers.log import Cursor, Log, Partition, Record
+from headwater.consumers.positions import Claim, Fenced, Tally
+from headwater.consumers.store import Store
+from headwater.schemas.errors import Corrupt, Retryable, Unparseable, shown
+from headwater.schemas.ids import uuid7
+from headwater.schemas.openlineage import OpenLineageEvent, parse
+from headwater.schemas.segment import HEADER_BYTES
+
+log = logging.getLogger(__name__)
+
+BATCH_RECORDS = 2_000
+BATCH_BYTES = 16 << 20
+IDLE_S = 0.1
+LISTING_S = 1.0
+LISTING_SHARE = 20  # an idle consumer lists for at most a twentieth of its time
+LOOK_AHEAD_S = 0.5
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 30.0
+
+Parsed = tuple[Record, OpenLineageEvent | Unparseable]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a runner has done since it started; `unread` is what lies ahead, in bytes."""
+
+    applied: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    gaps: int = 0
+    unread: int = 0
+    damaged: dict[Partition, Corrupt] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> int:
+        return self.applied + self.duplicate + self.quarantined + self.gaps
+
+
+class Runner:
+    """Consumes one log into one store for one projection. For one thread.
+
+    `bounds` limits each partition to the records before an offset and leaves all others out;
+    `until` passes over records appended later than that time (µs). `shard` (this worker's number,
+    how many there are) shares the partitions out among workers. `accept_damage` quarantines
+    damaged bytes and goes on behind them; without it a damaged partition halts and the others
+    go on. Raises `Fenced` when another runner took over, `Retryable` when the store stayed away
+    for longer than `patience_s`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        source: Log,
+        *,
+        projection: LineageProjection | None = None,
+        owner: str | None = None,
+        bounds: Mapping[Partition, int] | None = None,
+        until: int | None = None,
+        shard: tuple[int, int] | None = None,
+        accept_damage: bool = False,
+        batch_records: int = BATCH_RECORDS,
+        batch_bytes: int = BATCH_BYTES,
+        patience_s: float = 300.0,
+        now: Callable[[], int] = lambda: time.time_ns() // 1000,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.store = store
+        self.source = source
+        self.projection = projection or LineageProjection()
+        self.owner = owner or uuid7()
+        self.progress = Progress()
+        self._bounds = bounds
+        self._until = until
+        self._shard = shard
+        self._accept_damage = accept_damage
+        self._batch_records = batch_records
+        self._batch_bytes = batch_bytes
+        self._patience_s = patience_s
+        self._now = now
+        self._sleep = sleep
+        self._claims: dict[Partition, Claim] = {}
+        self._turn = 0
+        self._unavailable_since: int | None = None
+        self._pause_s = FIRST_PAUSE_S
+        self._stale = False
+        self._admitted = False
+        self._moved = False
+        self._done: set[Partition] = set()
+        self._listed: list[Partition] = []
+        self._listed_at = self._looked_at = -LISTING_S
+        self._listing_took = 0.0
+
+    def run(
+        self,
+        *,
+        follow: bool = False,
+        stopping: Callable[[], bool] = lambda: False,
+        report: Callable[[Progress], None] = lambda _: None,
+    ) -> Progress:
+        """Consume to the log's end, or for ever with `follow`; `stopping()` is asked between batches."""
+        while not stopping():
+            moved = self.step()
+            report(self.progress)
+            if moved:
+                continue
+            if not follow:
+                break
+            self._sleep(IDLE_S)
+        return self.progress
+
+    def step(self) -> bool:
+        """Consume one batch; whether there was anything to consume."""
+        try:
+            with _without_gc():
+                moved = self._step()
+        except Fenced:
+            raise
+        except Exception as error:
+            if not faults.is_passing(error):
+                raise
+            self._wait_for_store(error)
+            return True
+        self._unavailable_since = None
+        self._moved = moved
+        return moved
+
+    def _step(self) -> bool:
+        if not self._admitted:
+            books.admit(self.store, self.projection.name, self.projection.version, known_at=self._until)
+            self._admitted = True
+        if self._stale:
+            with self.store.connecting() as connection:
+                self._claims = positions.still_mine(connection, self.projection.name, self._claims)
+            self._stale = False
+        records, damage = self._read()
+        if records:
+            self._consume([(record, _parsed(record)) for record in records])
+        if damage is not None:
+            self._meet_damage(*damage)
+        self._look_ahead()
+        return bool(records) or damage is not None
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _read(self) -> tuple[list[Record], tuple[Partition, Corrupt] | None]:
+        """The next batch, partitions in turn so that a busy one does not hold up the rest."""
+        partitions = self._partitions()
+        self._claim([part for part in partitions if part not in self._claims])
+        records: list[Record] = []
+        size = self._batch_bytes
+        if partitions:
+            self._turn %= len(partitions)
+            partitions = partitions[self._turn :] + partitions[: self._turn]
+        for partition in partitions:
+            room = self._batch_records - len(records)
+            if room <= 0 or size <= 0:
+                break
+            self._turn += 1
+            if partition in self.progress.damaged or partition in self._done:
+                continue
+            try:
+                found = self._read_partition(partition, room, size)
+            except Corrupt as damage:
+                return records, (partition, damage)
+            if not found and self.source.finished(partition, self._claims[partition].cursor):
+                self._done.add(partition)
+            records += found
+            size -= sum(len(record.value) for record in found)
+        return records, None
+
+    def _partitions(self) -> list[Partition]:
+        """This worker's partitions, listed anew once a second while busy, and often, if cheap, when idle."""
+        begun = time.monotonic()
+        wait = LISTING_S if self._moved else self._listing_took * LISTING_SHARE
+        if begun - self._listed_at > wait:
+            self._listed = [part for part in self.source.partitions() if self._is_mine(part)]
+            self._listed_at = time.monotonic()
+            self._listing_took = self._listed_at - begun
+        return self._listed
+
+    def _look_ahead(self) -> None:
+        now = time.monotonic()
+        if not self._moved or now - self._looked_at > LOOK_AHEAD_S:
+            self.progress.unread = self.source.unread(self._cursors())
+            self._looked_at = now
+
+    def _is_mine(self, partition: Partition) -> bool:
+        if self._shard is not None:
+            index, count = self._shard
+            if zlib.crc32(partition.number.encode()) % count != index:
+                return False
+        return self._bounds is None or partition in self._bounds
+
+    def _read_partition(self, partition: Partition, room: int, size: int) -> list[Record]:
+        cursor = self._claims[partition].cursor
+        if self._bounds is not None:
+            room = min(room, self._bounds[partition] - cursor.offset)
+        return self.source.read(partition, cursor, records=room, size=size) if room > 0 else []
+
+    def _cursors(self) -> dict[Partition, Cursor]:
+        return {partition: held.cursor for partition, held in self._claims.items()}
+
+    def _claim(self, partitions: Sequence[Partition]) -> None:
+        if not partitions:
+            return
+        with self.store.writing() as tx:
+            fresh = {
+                part: positions.claim(tx, self.projection.name, part, self.owner)
+                for part in sorted(partitions)
+            }
+        self._claims.update(fresh)
+
+    # -- applying -----------------------------------------------------------------------
+
+    def _consume(self, batch: Sequence[Parsed]) -> None:
+        """Apply `batch` in one transaction, in halves when a record in it does not fit the store."""
+        try:
+            self._commit(batch)
+        except Exception as error:
+            self.projection.rolled_back()
+            if not faults.is_data_error(error):
+                raise
+            if len(batch) == 1:
+                rule = f"the store cannot hold it: {faults.line_of(error)}"
+                refusal = Unparseable(path="(whole event)", value=shown(batch[0][0].value[:80]), rule=rule)
+                self._commit([(batch[0][0], refusal)])
+                return
+            middle = len(batch) // 2
+            self._consume(batch[:middle])
+            self._consume(batch[middle:])
+
+    def _commit(self, batch: Sequence[Parsed]) -> None:
+        """All durable effects of one batch, in the order in which they happen."""
+        tallies = self._tally(batch)
+        known = [(record, event) for record, event in batch if not self._is_too_late(record)]
+        kept = [(record, event) for record, event in known if isinstance(event, OpenLineageEvent)]
+        refused = [(record, event) for record, event in known if isinstance(event, Unparseable)]
+        folded = self._fold_ahead(kept)
+        with self.store.writing() as tx:
+            if folded is None or self.projection.overtaken(tx, folded):
+                folded = self.projection.fold(tx, kept)
+            outcome = self.projection.write(tx, folded)
+            quarantine.park(tx, self.projection.name, refused, self._now())
+            self._share_out(tallies, kept, outcome.duplicates)
+            positions.advance(tx, self.projection.name, self._claims, tallies)
+        self.projection.committed()
+        for partition, tally in tallies.items():
+            self._claims[partition] = Claim(self._claims[partition].epoch, tally.next)
+            self.progress.applied += tally.applied
+            self.progress.duplicate += tally.duplicate
+            self.progress.quarantined += tally.quarantined
+            self.progress.gaps += tally.gaps
+
+    def _is_too_late(self, record: Record) -> bool:
+        return self._until is not None and record.appended_at > self._until
+
+    def _fold_ahead(self, batch: Batch) -> Folded | None:
+        """Fold before the write lock is taken, where other workers want it too."""
+        if self._shard is None or self.store.dialect != "sqlite":
+            return None
+        with self.store.connecting() as connection:
+            return self.projection.fold(connection, batch)
+
+    def _tally(self, batch: Sequence[Parsed]) -> dict[Partition, Tally]:
+        tallies: dict[Partition, Tally] = {}
+        for record, event in batch:
+            partition = record.place
+            tally = tallies.get(partition)
+            if tally is None:
+                tally = tallies[partition] = Tally(self._claims[partition].cursor.offset, Cursor())
+            tally.next = Cursor(record.offset + 1, record.next_byte)
+            if self._is_too_late(record):
+                tally.gaps += 1
+            elif isinstance(event, Unparseable):
+                tally.quarantined += 1
+            else:
+                tally.applied += 1
+        return tallies
+
+    def _share_out(
+        self,
+        tallies: dict[Partition, Tally],
+        batch: Sequence[tuple[Record, OpenLineageEvent]],
+        duplicates: Sequence[int],
+    ) -> None:
+        for index in duplicates:
+            tally = tallies[batch[index][0].place]
+            tally.applied -= 1
+            tally.duplicate += 1
+
+    def _meet_damage(self, partition: Partition, damage: Corrupt) -> None:
+        claim = self._claims[partition]
+        # Behind the cursor there is nothing to skip: a header, or bytes that were read and are gone.
+        if not self._accept_damage or damage.end <= max(claim.cursor.byte, HEADER_BYTES):
+            self.progress.damaged[partition] = damage
+            log.error(
+                "segment_damaged", extra={"place": damage.place, "start": damage.start, "end": damage.end}
+            )
+            return
+        tally = Tally(claim.cursor.offset, Cursor(damage.offset + 1, damage.end), quarantined=1)
+
+        with self.store.writing() as tx:
+            quarantine.park_damage(tx, self.projection.name, partition, damage, self._now())
+            positions.advance(tx, self.projection.name, self._claims, {partition: tally})
+        self._claims[partition] = Claim(claim.epoch, tally.next)
+        self.progress.quarantined += 1
+
+    # -- waiting -------------------------------------------------------------------
+
+    def _wait_for_store(self, error: Exception) -> None:
+        """Pause; before the next batch the store says how far the last one came, whose answer may be lost."""
+        if self._unavailable_since is None:
+            self._unavailable_since = self._now()
+            self._pause_s = FIRST_PAUSE_S
+        waited_s = (self._now() - self._unavailable_since) / 1e6
+        if waited_s > self._patience_s:
+            raise Retryable(
+                f"the store {self.store.url} did not answer for {waited_s:.0f} s: {faults.line_of(error)}",
+                remedy="start again when it is back; nothing was lost",
+            ) from error
+        log.warning("store_unavailable", extra={"error": faults.line_of(error), "pause_s": self._pause_s})
+        self._sleep(self._pause_s * random.uniform(0.5, 1.0))
+        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+        self._stale = True
+
+
+def _parsed(record: Record) -> OpenLineageEvent | Unparseable:
+    try:
+        return parse(record.value)
+    except Unparseable as refusal:
+        return refusal
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """No collection during a batch: it makes many objects and no cycles (a fifth of the fold's time)."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

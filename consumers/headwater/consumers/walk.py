@@ -1,0 +1,354 @@
+"""The walk over productions, up to what they were made of and down to what they went into.
+
+A walk goes breadth-first in rounds of one or two statements, each over a whole frontier, so
+depth is the true (shortest) depth, a cycle ends where it closes, and inputs × outputs is
+never built. A walk that goes on for more than a few rounds is narrow and long: then one
+recursive statement over the set of nodes, which carries no depth, fetches ahead what the
+rounds will ask for. Ids travel as raw bytes, past the type layer; what the ids are called is
+the business of `headwater.consumers.answers`.
+
+Nothing is cut silently: `Walk.truncated` says which bound was met, `Walk.more` where.
+"""
+
+from __future__ import annotations
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from sqlalchemy import Connection
+
+from headwater.consumers.statements import Statements
+
+Direction: TypeAlias = Literal["up", "down"]
+Bound: TypeAlias = Literal["depth", "limit"]
+
+DEFAULT_LIMIT = 20_000
+#: Rounds before fetching ahead, and the depth still to go that makes it worth while.
+ROUNDS_BEFORE_AHEAD = 12
+DEPTH_WORTH_AHEAD = 40
+#: Nodes fetched ahead at a time.
+AHEAD = 25_000
+
+
+class Production(NamedTuple):
+    """A row of `run_output`: one run wrote one version of one dataset."""
+
+    id: bytes
+    run_id: bytes
+    dataset_id: bytes
+    version_id: bytes
+    versioned: bool
+    published_at: int | None
+    lifecycle: str | None
+    basis: int
+    edge_facet: bytes | None
+
+
+class Origin(NamedTuple):
+    """What a run read and no known production explains: the walk ends here.
+
+    `production_id` is given when the event named a production that the log has not shown yet.
+    """
+
+    id: bytes
+    dataset_id: bytes
+    version_id: bytes | None
+    production_id: bytes | None
+    dropped: bool
+
+
+class Reader(NamedTuple):
+    """A run that read something and wrote nothing of it: `id` is the run's."""
+
+    id: bytes
+
+
+class Input(NamedTuple):
+    """A row of `run_input`, bound."""
+
+    run_id: bytes
+    dataset_id: bytes
+    version_id: bytes | None
+    production_id: bytes | None
+    role: int
+    first_at: int
+
+    @property
+    def inferred(self) -> bool:
+        """Whether the binding is ours; the event itself named no production."""
+        return self.production_id is None
+
+
+Node: TypeAlias = Production | Origin | Reader
+Row: TypeAlias = tuple[Any, ...]
+#: (the node reached, the edge's source, its target, the input behind it, the row that `node` takes)
+Found: TypeAlias = tuple[bytes, bytes, bytes, Row, Row]
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk found: nodes by id in breadth-first order, their depth, the edges between them.
+
+    `edges` maps (source, target), target made from source, to the row that says so (see `statement`).
+    `more` holds the nodes at the depth bound that go on; `truncated` is None when the answer is whole.
+    """
+
+    direction: Direction
+    nodes: dict[bytes, Node] = field(default_factory=dict)
+    depths: dict[bytes, int] = field(default_factory=dict)
+    edges: dict[tuple[bytes, bytes], Row] = field(default_factory=dict)
+    more: set[bytes] = field(default_factory=set)
+    truncated: Bound | None = None
+
+    def statement(self, source: bytes, target: bytes) -> Input:
+        """The input behind an edge. Made when asked: a walk has more edges than anyone looks at."""
+        return Input._make(self.edges[source, target][:6])
+
+
+def productions(connection: Connection, found: Iterable[bytes]) -> list[Production]:
+    """The productions with these ids that exist, in the order asked for."""
+    ids = list(dict.fromkeys(found))
+    rows = {row[0]: Production._make(row) for row in Statements(connection).productions(ids)}
+    return [rows[id] for id in ids if id in rows]
+
+
+def upstream(
+    connection: Connection,
+    starts: Iterable[Node],
+    *,
+    depth: int | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> Walk:
+    """Everything that `starts` were made of, at most `depth` steps away and `limit` nodes in all."""
+    return _Up(Statements(connection), Walk("up"), limit).run(starts, depth)
+
+
+def downstream(
+    connection: Connection,
+    starts: Iterable[Node],
+    *,
+    depth: int | None = None,
+    limit: int = DEFAULT_LIMIT,
+) -> Walk:
+    """Everything that `starts` went into, at most `depth` steps away and `limit` nodes in all."""
+    return _Down(Statements(connection), Walk("down"), limit).run(starts, depth)
+
+
+class _Rounds(ABC):
+    """The breadth-first loop; a subclass says how a frontier is expanded."""
+
+    def __init__(self, statements: Statements, walk: Walk, limit: int) -> None:
+        self.statements = statements
+        self.walk = walk
+        self.limit = limit
+        self._column_edges: dict[bytes, set[tuple[bytes, bytes]]] = {}
+        self._run_edges: dict[bytes, set[tuple[bytes, bytes]]] = {}
+
+    def run(self, starts: Iterable[Node], depth: int | None) -> Walk:
+        self.statements.begin()
+        frontier: list[Node] = []
+        for start in starts:
+            if len(self.walk.nodes) >= self.limit:
+                self.walk.truncated = "limit"
+            elif start.id not in self.walk.nodes:
+                self.walk.nodes[start.id] = start
+                self.walk.depths[start.id] = 0
+                frontier.append(start)
+        with _without_gc():
+            self._loop(frontier, depth)
+        return self.walk
+
+    def _loop(self, frontier: list[Node], depth: int | None) -> None:
+        reached, next_ahead = 0, ROUNDS_BEFORE_AHEAD
+        while frontier and (depth is None or reached < depth):
+            if reached == next_ahead:
+                next_ahead += ROUNDS_BEFORE_AHEAD
+                if depth is None or depth - reached > DEPTH_WORTH_AHEAD:
+                    self.fetch_ahead(frontier)
+            reached += 1
+            frontier = self._advance(self.expand(frontier), reached)
+        if frontier and self.walk.truncated is None:
+            self._mark_what_goes_on(frontier)
+
+    def _advance(self, found: Iterable[Found], depth: int) -> list[Node]:
+        """Enter what one round found; returns the nodes not seen before."""
+        walk, fresh = self.walk, list[Node]()
+        nodes, edges = walk.nodes, walk.edges
+        for reached, source, target, statement, row in found:
+            if reached not in nodes:
+                if len(nodes) >= self.limit:
+                    walk.truncated = "limit"
+                    continue
+                nodes[reached] = node = self.node(reached, row)
+                walk.depths[reached] = depth
+                fresh.append(node)
+            if (source, target) not in edges:
+                edges[source, target] = statement
+        return fresh
+
+    def _mark_what_goes_on(self, frontier: list[Node]) -> None:
+        """A node at the bound is truncated when one more round would leave it."""
+        for reached, source, target, _, _ in self.expand(frontier):
+            if (source, target) not in self.walk.edges:
+                self.walk.more.add(target if reached == source else source)
+        if self.walk.more:
+            self.walk.truncated = "depth"
+
+    def feeds(self, source: bytes, output: Production) -> bool:
+        """Whether an input of this dataset went into that output: what its basis says (rule R24)."""
+        if output.basis == 0:
+            return True
+        pair = (output.dataset_id, source)
+        if output.basis == 1 and output.edge_facet is not None:
+            return pair in self._column_edges[output.edge_facet]
+        return output.basis == 2 and pair in self._run_edges[output.run_id]
+
+    def load_bases(self, outputs: Collection[Production]) -> None:
+        """What `feeds` needs of outputs whose upstream was stated."""
+        facets = {o.edge_facet for o in outputs if o.basis == 1 and o.edge_facet is not None}
+        runs = {o.run_id for o in outputs if o.basis == 2}
+        self._load(self._column_edges, facets, self.statements.column_edges)
+        self._load(self._run_edges, runs, self.statements.run_edges)
+
+    @staticmethod
+    def _load(
+        known: dict[bytes, set[tuple[bytes, bytes]]],
+        wanted: set[bytes],
+        ask: Callable[[Collection[bytes]], list[tuple[Any, ...]]],
+    ) -> None:
+        missing = _absent(wanted, known)
+        if not missing:
+            return
+        known.update((key, set()) for key in missing)
+        for key, target, source in ask(missing):
+            known[key].add((target, source))
+
+    @abstractmethod
+    def expand(self, frontier: list[Node]) -> Iterator[Found]:
+        """Every edge that leaves `frontier` in the walk's direction, except to itself."""
+
+    @abstractmethod
+    def node(self, id: bytes, row: Row) -> Node:
+        """The node that `expand` reached, from the row that it gave with it."""
+
+    def fetch_ahead(self, frontier: list[Node]) -> None:  # noqa: B027 - a walk may go without
+        """Load what the coming rounds will ask for; only a matter of speed."""
+
+
+class _Up(_Rounds):
+    """Output → run → inputs → what they are bound to. Rows: an input, then its production."""
+
+    def __init__(self, statements: Statements, walk: Walk, limit: int) -> None:
+        super().__init__(statements, walk, limit)
+        self._inputs: dict[bytes, list[Row]] = {}
+
+    def expand(self, frontier: list[Node]) -> Iterator[Found]:
+        inputs = self._inputs
+        runs = [(node, run) for node in frontier if (run := _run_of(node)) is not None]
+        missing = {run for _, run in runs if run not in inputs}
+        if missing:
+            self._enter(missing, self.statements.inputs(missing))
+        stated = {node.id: node for node in frontier if isinstance(node, Production) and node.basis}
+        if stated:
+            self.load_bases(stated.values())
+        for node, run in runs:
+            target, output = node.id, stated.get(node.id)
+            for row in inputs[run]:
+                if output is not None and not self.feeds(row[1], output):
+                    continue
+                source = _source(row)
+                if source != target:
+                    yield source, source, target, row, row
+
+    def node(self, id: bytes, row: Row) -> Node:
+        if id == row[6]:
+            return Production._make(row[6:15])
+        return Origin(id, row[1], row[2], row[3], row[6] is not None)
+
+    def fetch_ahead(self, frontier: list[Node]) -> None:
+        ids = [n.id for n in frontier if isinstance(n, Production) and n.run_id not in self._inputs]
+        if ids:
+            rows = self.statements.inputs_ahead(ids, AHEAD)
+            self._enter(_absent({row[0] for row in rows}, self._inputs), rows)
+
+    def _enter(self, runs: Collection[bytes], rows: Iterable[Row]) -> None:
+        self._inputs.update((run, []) for run in runs)
+        for row in rows:
+            if row[0] in runs:
+                self._inputs[row[0]].append(row)
+
+
+class _Down(_Rounds):
+    """Production → the inputs bound to it → their runs' outputs. Rows: an output, or none."""
+
+    def __init__(self, statements: Statements, walk: Walk, limit: int) -> None:
+        super().__init__(statements, walk, limit)
+        self._outputs: dict[bytes, list[Production]] = {}
+        self._static: set[bytes] = set()
+
+    def expand(self, frontier: list[Node]) -> Iterator[Found]:
+        rows = self.statements.readers([n.id for n in frontier if isinstance(n, Production)])
+        # Only a walk that starts at one meets an origin on its way down.
+        rows += self.statements.origin_readers([n.id for n in frontier if isinstance(n, Origin)])
+        self._load_outputs({row[0] for row in rows})
+        for row in rows:
+            run, source = row[0], row[6]
+            if run in self._static:
+                continue
+            fed = [o for o in self._outputs[run] if self.feeds(row[1], o)]
+            for output in fed:
+                if output.id != source:
+                    yield output.id, source, output.id, row, output
+            if not fed:
+                yield run, source, run, row, ()
+
+    def node(self, id: bytes, row: Row) -> Node:
+        return row if isinstance(row, Production) else Reader(id)
+
+    def _load_outputs(self, runs: set[bytes]) -> None:
+        found = []
+        missing = {run for run in _absent(runs, self._outputs) if run not in self._static}
+        for row in self.statements.outputs(missing):
+            outputs = self._outputs.setdefault(row[0], [])
+            if row[1] is not None:
+                outputs.append(Production._make(row[1:]))
+                found.append(outputs[-1])
+        self._static |= _absent(missing, self._outputs)
+        self.load_bases([o for o in found if o.basis])
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """A walk makes many small tuples and no cycles; collecting meanwhile takes a quarter of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _absent(wanted: Iterable[bytes], known: Mapping[bytes, Any]) -> set[bytes]:
+    """What of `wanted` is not in `known`; a set minus a view of keys would go through all the keys."""
+    return {key for key in wanted if key not in known}
+
+
+def _run_of(node: Node) -> bytes | None:
+    if isinstance(node, Production):
+        return node.run_id
+    return node.id if isinstance(node, Reader) else None
+
+
+def _source(row: Row) -> bytes:
+    """The node that a bound input leads to: a production, or where the known history begins."""
+    production: bytes | None = row[6]
+    dropped = row[12] == "DROP" and row[2] is None
+    if production is not None and not dropped:
+        return production
+    named: bytes | None = row[3]
+    return named if named is not None else row[1] + (row[2] or b"")

@@ -1,0 +1,415 @@
+"""What a person decided about this project: headwater.yaml, overruled by the environment.
+
+    project: crm
+    log: ${HEADWATER_LOG:-.headwater/log}      # a folder on a local file system
+    store: sqlite:///.headwater/lineage.db     # the consumers' business, kept as it is
+    mode: spool                                # memory | spool | spool+fsync
+    profile: default                           # regulated: an event that is not kept raises
+    adopt: true                                # close what dead processes left open
+    verify_inputs: off                         # sampled | full: find inputs changed in place
+    raw_values: [country]                      # columns whose values may appear in metadata
+    spool:  {max_bytes: 10 GiB, segment_bytes: 64 MiB}
+    redact: {keys: [patient_id], patterns: ['\\bMRN-\\d{8}\\b']}
+
+The file is $HEADWATER_CONFIG, else the nearest headwater.yaml upward of the working
+folder, else there is none. A relative `log` is relative to its file. Values may hold
+`${VAR}` and `${VAR:-default}` (`$$` is a dollar). Everything that is not listed above
+(stacks, kafka, …) is kept in `document`. A variable that is not set is an error only where the
+emitter needs it; any other text stays as it was written, and `require` names the variable to whoever
+needs that text. Nothing here is created or opened for writing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from headwater.schemas.errors import Misconfigured, shown
+
+FILE_NAME = "headwater.yaml"
+MODES = ("memory", "spool", "spool+fsync")
+PROFILES = ("default", "regulated")
+VERIFY_INPUTS = ("off", "sampled", "full")
+
+_VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|TiB)?\Z")
+_UNITS = {"B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
+_LEAST_SEGMENT_BYTES = 4096
+# What the emitter itself needs; `store` and all else is for others, who may not run here.
+_OWN = frozenset(
+    {"project", "log", "mode", "profile", "adopt", "verify_inputs", "raw_values", "spool", "redact"}
+)
+# Of a file that is no YAML, this line still says what was meant.
+_REGULATED_LINE = re.compile(rb"(?m)^profile[ \t]*:[ \t]*[\"']?regulated\b")
+_ENVIRONMENT = {
+    "HEADWATER_PROJECT": ("project",),
+    "HEADWATER_LOG": ("log",),
+    "HEADWATER_STORE": ("store",),
+    "HEADWATER_MODE": ("mode",),
+    "HEADWATER_PROFILE": ("profile",),
+    "HEADWATER_ADOPT": ("adopt",),
+    "HEADWATER_VERIFY_INPUTS": ("verify_inputs",),
+    "HEADWATER_SPOOL_MAX_BYTES": ("spool", "max_bytes"),
+    "HEADWATER_SPOOL_SEGMENT_BYTES": ("spool", "segment_bytes"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolLimits:
+    """Sizes in bytes: of the whole folder of segments (0: no limit), and of one before the next begins."""
+
+    max_bytes: int = 10 << 30
+    segment_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedactionRules:
+    """What to redact beyond what is always redacted: keys, as words, and regular expressions."""
+
+    keys: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything decided, checked; `document` is the whole file, `source` where it was found.
+
+    `unset` says which variable each text lacks that stayed as it was written, by its key.
+    """
+
+    project: str = "default"
+    log: Path = Path(".headwater/log")
+    store: str = "sqlite:///.headwater/lineage.db"
+    mode: str = "spool"
+    profile: str = "default"
+    adopt: bool = True
+    verify_inputs: str = "off"
+    raw_values: tuple[str, ...] = ()
+    spool: SpoolLimits = SpoolLimits()
+    redact: RedactionRules = RedactionRules()
+    document: Mapping[str, Any] = field(default_factory=dict)
+    source: Path | None = None
+    unset: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self, key: str) -> None:
+        """Raises `Misconfigured` when a text at `key` (`stacks.prod`) or below it lacks a variable."""
+        for place, name in self.unset.items():
+            if place == key or place.startswith((f"{key}.", f"{key}[")):
+                raise _is_not_set(f"{self.source}: {place}", name)
+
+
+class _Failure(NamedTuple):
+    """Why this process's settings could not be loaded, and in which surroundings."""
+
+    surroundings: object
+    error: Misconfigured
+    profile: str
+
+
+_failure: _Failure | None = None
+
+
+def load(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
+    """The settings that hold in `cwd`; raises `Misconfigured` naming the key, the value and the file.
+
+    A failure of this process's own settings is raised again without reading the file anew, until
+    the file, the environment or the working folder has changed.
+    """
+    global _failure
+    if environ is not None or cwd is not None:
+        return _load(os.environ if environ is None else environ, Path.cwd() if cwd is None else cwd)
+    folder = Path.cwd()
+    if (known := _failure) is not None and known.surroundings == _surroundings(folder):
+        raise known.error.with_traceback(None)
+    try:
+        return _load(os.environ, folder)
+    except Misconfigured as error:
+        _failure = _Failure(_surroundings(folder), error, _stated_profile(os.environ, folder))
+        raise
+
+
+def stated_profile(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    """The profile that was asked for, however wrong the rest of the settings is; never raises."""
+    variables = os.environ if environ is None else environ
+    if stated := variables.get("HEADWATER_PROFILE"):
+        return stated.strip().lower()
+    try:
+        folder = Path.cwd() if cwd is None else cwd
+        known = _failure if environ is None and cwd is None else None
+        if known is not None and known.surroundings == _surroundings(folder):
+            return known.profile
+        return _stated_profile(variables, folder)
+    except OSError:  # a working folder that is gone: no file can state anything
+        return PROFILES[0]
+
+
+def _stated_profile(variables: Mapping[str, str], folder: Path) -> str:
+    if stated := variables.get("HEADWATER_PROFILE"):
+        return stated.strip().lower()
+    try:
+        source = _find(variables, folder)
+        if source is None:
+            return PROFILES[0]
+        stated = _parsed(source).get("profile", PROFILES[0])
+        return str(_Interpolation(source, variables).value(stated, "profile")).strip().lower()
+    except Misconfigured:
+        return _profile_line(variables, folder)
+
+
+def _profile_line(variables: Mapping[str, str], folder: Path) -> str:
+    try:
+        source = _find(variables, folder)
+        found = source is not None and _REGULATED_LINE.search(source.read_bytes())
+    except (Misconfigured, OSError):
+        return PROFILES[0]
+    return PROFILES[1] if found else PROFILES[0]
+
+
+def _surroundings(folder: Path) -> object:
+    """Everything that decides whether the same settings fail in the same way; cheap beside reading them."""
+    variables = dict(os.environ)
+    try:
+        source = _find(variables, folder)
+        facts = source.stat() if source else None
+    except (Misconfigured, OSError):
+        source, facts = None, None
+    return folder, variables, source, facts and (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+
+
+def _load(variables: Mapping[str, str], folder: Path) -> Settings:
+    source = _find(variables, folder)
+    unset: dict[str, str] = {}
+    document = {} if source is None else _read(source, variables, unset)
+    checked = _Checked(document, str(source) if source else "the defaults", variables)
+    home = folder if source is None or "HEADWATER_LOG" in variables else source.parent
+    return Settings(
+        project=checked.text("project", "default"),
+        log=_log_folder(checked, home),
+        store=checked.text("store", "sqlite:///.headwater/lineage.db"),
+        mode=_mode(checked),
+        profile=checked.one_of("profile", PROFILES),
+        adopt=checked.flag("adopt", default=True),
+        verify_inputs=checked.one_of("verify_inputs", VERIFY_INPUTS),
+        raw_values=checked.texts("raw_values"),
+        spool=_limits(checked),
+        redact=_rules(checked),
+        document=document,
+        source=source,
+        unset=unset,
+    )
+
+
+def _find(variables: Mapping[str, str], folder: Path) -> Path | None:
+    named = variables.get("HEADWATER_CONFIG")
+    if named:
+        path = folder / named
+        if not path.is_file():
+            raise Misconfigured(f"HEADWATER_CONFIG: there is no file {named}", remedy="correct or unset it")
+        return path
+    for above in (folder, *folder.parents):
+        if (above / FILE_NAME).is_file():
+            return above / FILE_NAME
+    return None
+
+
+def _parsed(source: Path) -> dict[str, Any]:
+    """The file as it is written, variables and all."""
+    import yaml  # most processes have no file to read, and this import costs them 20 ms
+
+    try:
+        document = yaml.safe_load(source.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{source} is no YAML: {error}") from error
+    except OSError as error:
+        raise Misconfigured(f"{source} cannot be read: {error.strerror}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise Misconfigured(f"{source}: the document must be a mapping, not {shown(document)}")
+    return {str(key): value for key, value in document.items()}
+
+
+def _read(source: Path, variables: Mapping[str, str], unset: dict[str, str]) -> dict[str, Any]:
+    """The file with its variables filled in; what others' texts lack goes into `unset`."""
+    own, others = _Interpolation(source, variables), _Interpolation(source, variables, unset)
+    return {key: (own if key in _OWN else others).value(value, key) for key, value in _parsed(source).items()}
+
+
+def _is_not_set(place: str, name: str) -> Misconfigured:
+    return Misconfigured(
+        f"{place}: the variable {name} is not set", remedy=f"set it, or write ${{{name}:-default}}"
+    )
+
+
+class _Interpolation:
+    """Fills variables into every text at any depth.
+
+    A text that lacks a variable raises `Misconfigured`, or stays as it is and is noted in `unset`.
+    """
+
+    def __init__(
+        self, source: Path, variables: Mapping[str, str], unset: dict[str, str] | None = None
+    ) -> None:
+        self._source = source
+        self._variables = variables
+        self._unset = unset
+
+    def value(self, value: Any, key: str) -> Any:
+        if isinstance(value, dict):
+            return {k: self.value(v, f"{key}.{k}") for k, v in value.items()}
+        if isinstance(value, list):
+            return [self.value(v, f"{key}[{i}]") for i, v in enumerate(value)]
+        if not isinstance(value, str) or "$" not in value:
+            return value
+        try:
+            return _VARIABLE.sub(self._filled, value)
+        except KeyError as missing:
+            name = str(missing.args[0])
+            if self._unset is None:
+                raise _is_not_set(f"{self._source}: {key}", name) from None
+            self._unset[key] = name
+            return value
+
+    def _filled(self, match: re.Match[str]) -> str:
+        name, default = match[1], match[2]
+        if name is None:
+            return "$"
+        found = self._variables.get(name)
+        if not found and default is not None:
+            return str(default)
+        return self._variables[name]
+
+
+class _Checked:
+    """Reads values of the emitter's own keys, the environment first, and names the place of a wrong one."""
+
+    def __init__(self, document: Mapping[str, Any], place: str, variables: Mapping[str, str]) -> None:
+        self._document = document
+        self._place = place
+        self._overrides = {
+            path: (name, variables[name]) for name, path in _ENVIRONMENT.items() if variables.get(name)
+        }
+
+    def value(self, *path: str) -> tuple[Any, str]:
+        """The value at `path` or None, and the place to name when it is wrong."""
+        if path in self._overrides:
+            name, text = self._overrides[path]
+            return text, f"environment variable {name}"
+        found: Any = self._document
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found, f"{self._place}: {'.'.join(path)}"
+
+    def section(self, name: str, allowed: tuple[str, ...]) -> None:
+        value = self._document.get(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise Misconfigured(f"{self._place}: {name} must be a mapping, not {shown(value)}")
+        for key in value or ():
+            if key not in allowed:
+                raise Misconfigured(
+                    f"{self._place}: {name}.{key} is no setting", remedy=f"known: {', '.join(allowed)}"
+                )
+
+    def text(self, key: str, default: str) -> str:
+        value, place = self.value(key)
+        if value is None:
+            return default
+        if not isinstance(value, str) or not value.strip():
+            _wrong(place, value, "a text that is not empty")
+        return value
+
+    def texts(self, *path: str) -> tuple[str, ...]:
+        value, place = self.value(*path)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+            _wrong(place, value, "a list of texts")
+        return tuple(value)
+
+    def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
+        value, place = self.value(key)
+        if value is None:
+            return allowed[0]
+        # YAML 1.1 reads a bare `off` as false.
+        text = "off" if value is False else value
+        if text not in allowed:
+            _wrong(place, value, f"one of {', '.join(allowed)}")
+        return str(text)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value, place = self.value(key)
+        if value is None:
+            return default
+        spelled = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+        if spelled is None:
+            _wrong(place, value, "true or false")
+        return spelled
+
+    def size(self, *path: str, default: int, least: int) -> int:
+        value, place = self.value(*path)
+        if value is None:
+            return default
+        match = None if isinstance(value, bool) else _SIZE.match(str(value).strip())
+        if match is None:
+            _wrong(place, value, "a number of bytes such as 1048576 or 64 MiB")
+        size = int(match[1]) << _UNITS[match[2] or "B"]
+        if size < least:
+            _wrong(place, value, f"at least {least} bytes")
+        return size
+
+
+def _wrong(place: str, value: object, rule: str) -> NoReturn:
+    raise Misconfigured(f"{place}: {shown(value)} is not {rule}")
+
+
+def _mode(checked: _Checked) -> str:
+    value, place = checked.value("mode")
+    if value == "sync":
+        raise Misconfigured(
+            f"{place}: `sync` waits for a Kafka broker's answer, and this version writes local segments only",
+            remedy=f"use {', '.join(MODES[1:])} or memory",
+        )
+    return "spool" if value is None else checked.one_of("mode", MODES)
+
+
+def _log_folder(checked: _Checked, home: Path) -> Path:
+    place = checked.value("log")[1]
+    text = checked.text("log", ".headwater/log")
+    path = text.removeprefix("file://")
+    if "://" in path:
+        scheme = path.partition("://")[0]
+        raise Misconfigured(
+            f"{place}: a log at {scheme}:// is not supported by this version",
+            remedy="use a folder on a local file system, such as .headwater/log",
+        )
+    return home / Path(path).expanduser()
+
+
+def _limits(checked: _Checked) -> SpoolLimits:
+    checked.section("spool", ("max_bytes", "segment_bytes"))
+    return SpoolLimits(
+        max_bytes=checked.size("spool", "max_bytes", default=SpoolLimits().max_bytes, least=0),
+        segment_bytes=checked.size(
+            "spool", "segment_bytes", default=SpoolLimits().segment_bytes, least=_LEAST_SEGMENT_BYTES
+        ),
+    )
+
+
+def _rules(checked: _Checked) -> RedactionRules:
+    checked.section("redact", ("keys", "patterns"))
+    patterns = checked.texts("redact", "patterns")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            place = checked.value("redact", "patterns")[1]
+            raise Misconfigured(f"{place}: {shown(pattern)} is no regular expression: {error}") from error
+    keys, place = checked.texts("redact", "keys"), checked.value("redact", "keys")[1]
+    for key in keys:
+        if not any(character.isalnum() for character in key):
+            _wrong(place, key, "a key with a letter or a digit in it")
+    return RedactionRules(keys=keys, patterns=patterns)

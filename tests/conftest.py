@@ -1,0 +1,50 @@
+"""Stores to test with: every fixture gives the URL of an empty database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import needed, openlineage, postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """One server for this process's tests; skips without one, and fails instead where CI is set."""
+    server = needed.server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def openlineage_data() -> None:
+    """The specification and the recorded events; skips where they are nowhere."""
+    openlineage.require_data()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'lineage.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The same test on either database."""
+    wanted = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(wanted)
+    return url
+
+
+@pytest.fixture
+def store_urls(sqlite_url: str, postgres_url: str) -> dict[str, str]:
+    """Both databases at once, for tests that compare them."""
+    return {"sqlite": sqlite_url, "postgresql": postgres_url}

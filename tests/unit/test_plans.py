@@ -1,0 +1,94 @@
+"""The shape of the walks' SQL is part of the design: through indexes, row by row, on a store of some size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+
+import pytest
+from sqlalchemy import Connection, create_engine
+
+from bench import fixtures
+from headwater.consumers import walk
+from headwater.consumers.statements import STATEMENT_TIMEOUT_S, TEXTS, Rows, Statements, Texts
+
+SHAPE = fixtures.Layered(layers=4, width=30, versions=20)
+NAMES = [field.name for field in fields(Texts)]
+#: What a statement may go through whole: the ids that it was given, and what it made of them.
+OURS = {"k", "w", "x", "t", "a", "up", "(subquery-1)", "(subquery-2)", "(subquery-3)", "CONSTANT"}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def connection(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    """7,200 productions and 16,200 inputs, analysed."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('plans') / 'lineage.db'}"
+    else:
+        url = request.getfixturevalue("postgres_server").create()
+    fixtures.fill(url, SHAPE.sheets())
+    engine = create_engine(url)
+    with engine.connect() as opened:
+        yield opened
+    engine.dispose()
+
+
+def plan(connection: Connection, name: str) -> list[str]:
+    """The plan's lines, as the statement runs inside a walk."""
+    ids = SHAPE.top("late", 20)
+    Statements(connection).begin()
+    text = getattr(TEXTS[connection.dialect.name], name).format(bound=100)
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    if connection.dialect.name == "sqlite":
+        rows = driver.execute(f"EXPLAIN QUERY PLAN {text}", (b"".join(ids),)).fetchall()
+        return [row[3] for row in rows]
+    array = "{" + ",".join(id.hex() for id in ids) + "}"
+    driver.execute(f"PREPARE {name} (text) AS {text.replace('%s', '$1')}")
+    rows = driver.execute(f"EXPLAIN EXECUTE {name} ('{array}')").fetchall()
+    driver.execute(f"DEALLOCATE {name}")
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_statement_of_the_walk_reads_tables_through_indexes_alone(
+    connection: Connection, name: str
+) -> None:
+    lines = plan(connection, name)
+    if connection.dialect.name == "sqlite":
+        scans = [m[1] for line in lines if (m := re.match(r"SCAN (\S+)", line.strip()))]
+        assert set(scans) <= OURS, "\n".join(lines)
+        assert not [line for line in lines if "AUTOMATIC" in line]
+    else:
+        assert not [line for line in lines if "Seq Scan" in line], "\n".join(lines)
+        assert not [line for line in lines if "Hash Join" in line or "Merge Join" in line or "hashed" in line]
+
+
+@pytest.mark.parametrize("binding", fixtures.BINDINGS)
+def test_a_walk_asks_a_statement_or_two_a_round_however_many_nodes(
+    connection: Connection, binding: fixtures.Binding
+) -> None:
+    asked = []
+
+    class Counting(Statements):
+        def _rows(self, text: str, ids: Collection[bytes]) -> Rows:
+            asked.append(text)
+            return super()._rows(text, ids)
+
+    start = walk.productions(connection, SHAPE.top(binding, 1))
+    found = walk._Up(Counting(connection), walk.Walk("up"), 10_000).run(start, None)
+    assert len(found.nodes) > 25
+    assert len(asked) <= 2 * (SHAPE.layers + 1)
+
+
+@pytest.mark.parametrize("connection", ["postgresql"], indirect=True)
+def test_a_walk_on_a_server_ends_at_a_deadline(connection: Connection) -> None:
+    connection.rollback()
+    walk.upstream(connection, walk.productions(connection, SHAPE.top("named", 1)))
+    (timeout,) = connection.exec_driver_sql("SHOW statement_timeout").one()
+    assert timeout == f"{STATEMENT_TIMEOUT_S // 60}min"
+    connection.rollback()
+    (timeout,) = connection.exec_driver_sql("SHOW statement_timeout").one()
+    assert timeout == "0"
