@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -73,7 +74,7 @@ def asset(number: int, *, details: bool = False) -> facts.Asset:
 
 def created(number: int, *, details: bool = False, events_a_run: int = 1) -> facts.AssetCreated:
     """Step `number` wrote its asset, or step `number // events_a_run` one of its assets."""
-    root = facts.Run(id=run_id("pipeline", number // STEPS_A_PIPELINE), job=PIPELINE)
+    root = _pipeline(number // STEPS_A_PIPELINE)
     job = facts.Job(namespace="bench", name=f"churn.step-{number % STEPS_A_PIPELINE}")
     return facts.AssetCreated(
         time=START_US + number * 1_000,
@@ -82,6 +83,12 @@ def created(number: int, *, details: bool = False, events_a_run: int = 1) -> fac
         root=root,
         asset=asset(number, details=details),
     )
+
+
+@lru_cache(maxsize=4)
+def _pipeline(number: int) -> facts.Run:
+    """One object for all events of a run, as a running pipeline has it."""
+    return facts.Run(id=run_id("pipeline", number), job=PIPELINE)
 
 
 def native_steps(numbers: Iterable[int]) -> Iterator[facts.RunEvent]:

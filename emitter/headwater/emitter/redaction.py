@@ -133,8 +133,13 @@ _TRIGGERS: tuple[str, ...] = (
     *("akia", "asia", "eyj", "-----b", "ghp_", "thub_pat", "glpat-", "xox", "k_live_", "k_test_", "sk-"),
     *("aiza", "hf_", "@", "="),
 )
-# One character is found ten times as fast as a word: without it these looks need no search.
-_GATES = {"xox": "-"}
+# One character is found ten times as fast as a word: without it these words need no search.
+_GATES = {"xox": "-", "bearer": "b", "connection": "c", "credential": "c", "cookie": "k", "eyj": "j"}
+_GATES |= {"aiza": "z", "akia": "k", "key": "k", "pwd": "w", "token": "k"}
+
+
+_REMEMBERED_BYTES = 1024
+_REMEMBERED_TEXTS = 1024
 
 
 def _folded(text: bytes) -> str:
@@ -144,10 +149,10 @@ def _folded(text: bytes) -> str:
 
 def _gated(triggers: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The triggers, folded, by a character without which none of them can occur."""
-    groups: dict[str, list[str]] = {"": [], "-": [], "_": []}
+    groups: dict[str, list[str]] = {}
     for trigger in triggers:
         gate = next((gate for gate in ("-", "_") if gate in trigger), _GATES.get(trigger, ""))
-        groups[gate].append(_folded(trigger.encode()))
+        groups.setdefault(gate, []).append(_folded(trigger.encode()))
     return tuple((gate, tuple(group)) for gate, group in groups.items())
 
 
@@ -171,6 +176,7 @@ class Redactor:
         # every event is looked through then.
         self._always = bool(rules.patterns) or not all(word.isascii() for key in own_keys for word in key)
         self._verdict = lru_cache(maxsize=4096)(self._judged)
+        self._harmless: set[bytes] = set()
 
     def redact(self, event: E) -> E:
         """`event` without its secrets; the same object when it has none that we know of."""
@@ -195,10 +201,25 @@ class Redactor:
         """Whether any trigger occurs in the texts of an event that a user supplied."""
         texts = _TEXTS.get(type(event))
         try:
-            written = _folded(orjson.dumps(event if texts is None else texts(event), option=_OPTIONS))
+            supplied = orjson.dumps(event if texts is None else texts(event), option=_OPTIONS)
         except TypeError:
             # A lone surrogate, a wide integer: rare enough to be looked through.
             return True
+        if texts is None:
+            return self._triggered(supplied)
+        # A step in a loop says the same names and properties again and again.
+        if supplied in self._harmless:
+            return False
+        if self._triggered(supplied):
+            return True
+        if len(supplied) <= _REMEMBERED_BYTES:
+            if len(self._harmless) >= _REMEMBERED_TEXTS:
+                self._harmless.clear()
+            self._harmless.add(supplied)
+        return False
+
+    def _triggered(self, supplied: bytes) -> bool:
+        written = _folded(supplied)
         for gate, triggers in self._triggers:
             if gate in written:
                 for trigger in triggers:  # a generator would cost as much as the search

@@ -107,8 +107,8 @@ def asset_dataset(asset: Asset) -> Document:
         _add_column_metrics(facets, asset.column_metrics)
     if asset.location is not None or asset.format is not None:
         facets["storage"] = _storage(asset)
-    if asset.location is not None:
-        facets["dataSource"] = _data_source(asset.location)
+        if asset.location is not None:
+            facets["dataSource"] = _data_source(asset.location)
     if asset.symlinks:
         facets["symlinks"] = {
             **_SYMLINKS,
@@ -141,14 +141,14 @@ def _kept(asset: AssetRef) -> dict[str, str]:
 
 def _asset_facet(asset: Asset) -> Document:
     facet: Document = {**_ASSET, "assetType": asset.type}
-    for key, value in (
-        ("previousVersion", asset.previous_version),
-        ("location", asset.location),
-        ("format", asset.format),
-        ("extractionError", asset.extraction_error),
-    ):
-        if value is not None:
-            facet[key] = value
+    if asset.previous_version is not None:
+        facet["previousVersion"] = asset.previous_version
+    if asset.location is not None:
+        facet["location"] = asset.location
+    if asset.format is not None:
+        facet["format"] = asset.format
+    if asset.extraction_error is not None:
+        facet["extractionError"] = asset.extraction_error
     if asset.properties:
         facet["properties"] = dict(asset.properties)
     if asset.parents is not None:

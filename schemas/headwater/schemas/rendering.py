@@ -36,6 +36,8 @@ __all__ = ["encode", "headers", "kafka_key", "recognise", "render", "rfc3339"]
 
 Document: TypeAlias = dict[str, Any]
 
+_PARENTS_KEPT = 64
+_parents: dict[tuple[int, int], tuple[facts.Run, facts.Run | None, Document]] = {}
 _NULL = re.compile(rb"null(?!Count)")
 _NAME = r"([A-Za-z0-9._~/-]+?)(?:\.git)?/?"
 _REPOSITORY = re.compile(
@@ -79,6 +81,14 @@ def render(event: facts.Event, emission: facts.Emission | None = None) -> Docume
     The document is the caller's, yet mappings and lists inside properties and details are
     those of the event: they are to be written, not edited.
     """
+    document = _rendered(event, emission)
+    if isinstance(event, facts.RunFact) and event.parent is not None:
+        document["run"]["facets"]["parent"] = _new_parent(event.parent, event.root)
+    return document
+
+
+def _rendered(event: facts.Event, emission: facts.Emission | None) -> Document:
+    """The document, whose `parent` facet belongs to all events of the run."""
     return _RENDERINGS[type(event)](event, emission if emission is not None else event.emission)
 
 
@@ -92,7 +102,7 @@ def encode(event: facts.Event, emission: facts.Emission | None = None) -> bytes:
     outside the years 1 to 9999.
     """
     try:
-        document = render(event, emission)
+        document = _rendered(event, emission)
     except RecursionError as error:
         raise Rejected("the columns of a schema nest too deep", remedy="record a flatter schema") from error
     try:
@@ -213,6 +223,17 @@ def _named_run(run: facts.Run) -> Document:
 
 
 def _parent(parent: facts.Run, root: facts.Run | None) -> Document:
+    """The facet, shared by the documents of all events of a run: they come with the same two objects."""
+    # Keyed by identity, since hashing two facts costs as much as the facet; the entry keeps both alive.
+    held = _parents.get((id(parent), id(root)))
+    if held is None:
+        if len(_parents) >= _PARENTS_KEPT:
+            _parents.clear()
+        held = _parents[id(parent), id(root)] = (parent, root, _new_parent(parent, root))
+    return held[2]
+
+
+def _new_parent(parent: facts.Run, root: facts.Run | None) -> Document:
     facet = {**_PARENT, **_named_run(parent)}
     if root is not None:
         facet["root"] = _named_run(root)
