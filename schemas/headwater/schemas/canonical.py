@@ -338,11 +338,14 @@ def _elements(dtype: str, values: Sequence[object]) -> bytes:
 
 # --- cells ------------------------------------------------------------------------------------------
 
+_KEY_ORDERS = 64
+
 
 def cell(value: object) -> bytes:
     """One value as tagged, self-delimiting bytes; raises `Uncanonical`, also beyond 1,024 levels."""
     out: list[bytes] = []
     stack: list[tuple[object, int]] = [(value, 0)]
+    orders: dict[tuple[object, ...], list[tuple[_Raw, object]]] = {}
     while stack:
         item, depth = stack.pop()
         if depth > MAX_DEPTH:
@@ -355,11 +358,40 @@ def cell(value: object) -> bytes:
             stack.extend((child, depth + 1) for child in reversed(item))
         elif isinstance(item, Mapping):
             out.append(b"{" + _length(len(item)))
-            pairs = sorted(((cell(key), child) for key, child in item.items()), key=lambda pair: pair[0])
-            stack.extend((part, depth + 1) for pair in reversed(pairs) for part in (pair[1], _Raw(pair[0])))
+            order = _key_order(item, orders)
+            if depth == MAX_DEPTH or not _write_flat(out, item, order):
+                stack.extend((part, depth + 1) for raw, key in reversed(order) for part in (item[key], raw))
         else:
             out.append(_scalar(item))
     return b"".join(out)
+
+
+def _key_order(
+    item: Mapping[object, object], orders: dict[tuple[object, ...], list[tuple[_Raw, object]]]
+) -> list[tuple[_Raw, object]]:
+    """The keys of `item` with their cells, sorted by them; once for all mappings with the same text keys."""
+    keys = tuple(item)
+    # Equal keys have equal cells only where all are text: 1, 1.0 and True are equal.
+    named = all(type(key) is str for key in keys)
+    found = orders.get(keys) if named else None
+    if found is None:
+        found = sorted(((_Raw(cell(key)), key) for key in keys), key=lambda pair: pair[0])
+        if named and len(orders) < _KEY_ORDERS:
+            orders[keys] = found
+    return found
+
+
+def _write_flat(out: list[bytes], item: Mapping[object, object], order: list[tuple[_Raw, object]]) -> bool:
+    """Write the entries of a mapping that holds no containers; False, and nothing, for another."""
+    written: list[bytes] = []
+    for raw, key in order:
+        child = item[key]
+        write = _CELLS.get(type(child))
+        if write is None:
+            return False
+        written += (raw, write(child))
+    out += written
+    return True
 
 
 class _Raw(bytes):
