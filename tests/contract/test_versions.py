@@ -256,7 +256,10 @@ class TestEqualContent:
         plain = pa.array(cells, pa.string())
         assert version(pa.table({"a": plain.dictionary_encode()})) == expected
         assert version(pl.DataFrame({"a": pl.Series(cells, dtype=pl.Categorical)})) == expected
-        assert version(pd.DataFrame({"a": pd.Categorical(cells)})) == expected
+        categories = pd.Categorical(cells)
+        # pandas before 3 takes "" and "\0" for one category.
+        if [None if pd.isna(cell) else cell for cell in categories] == cells:
+            assert version(pd.DataFrame({"a": categories})) == expected
         assert version(pd.DataFrame({"a": pd.Series(cells, dtype="string[python]")})) == expected
         for wide in (pa.large_string(), pa.string_view()):
             assert version(pa.table({"a": plain.cast(wide)})) == expected

@@ -24,7 +24,7 @@ def open_table(data: Any) -> Table:
     return Table(
         rows=data.num_rows,
         columns=[_column(name, data.column(place)) for place, name in enumerate(names)],
-        size=data.nbytes,
+        size=_size(data),
         details=library("pyarrow", data, (data.num_rows, len(names))),
         thinned=lambda positions: open_table(data.take(positions)),
     )
@@ -35,10 +35,18 @@ def open_array(data: Any) -> Table:
     return Table(
         rows=len(data),
         columns=[_column(None, data)],
-        size=data.nbytes,
+        size=_size(data),
         details=library("pyarrow", data, (len(data),)),
         thinned=lambda positions: open_array(data.take(pa.array(positions, pa.int64()))),
     )
+
+
+def _size(data: Any) -> int | None:
+    """Bytes in memory; None where pyarrow cannot tell (before 19 for views of strings)."""
+    try:
+        return int(data.nbytes)
+    except pa.ArrowTypeError:
+        return None
 
 
 def _column(name: object, data: Any) -> TableColumn:
