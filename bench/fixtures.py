@@ -12,6 +12,12 @@ is one run's output, and that run read three datasets of the layer below in thei
 A walk of depth 10 from the top meets some 600 productions. `Chain` and `Ladder` are the narrow,
 deep shapes: each step reads the one before, or the two before.
 
+`Wide` is a fourth system beside the three, for the questions that read what is said and not only what
+leads where: eight inputs a step, and facets as native events have them (parameters, code, schema,
+column metrics, metrics). Two steps of every later layer read a table of codes that is made anew every
+few days, so that one version of it reaches some ten thousand productions. With it the store has 1.3
+million versions and 5.2 million edges.
+
 Rows are a function of the shape (no clock, no randomness beyond the seed).
 """
 
@@ -22,12 +28,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from sqlalchemy import Engine, Index, Table, create_engine, text
 
-from headwater.consumers import tables
+from headwater.consumers import tables, terms
+from headwater.consumers.terms import Kind, Owner
 from headwater.schemas import ids
+from headwater.schemas.openlineage import canonical_json
 
 Binding: TypeAlias = Literal["named", "versioned", "late"]
 BINDINGS: tuple[Binding, ...] = ("named", "versioned", "late")
@@ -55,6 +63,8 @@ class Made:
 class Sheet:
     """Rows by table, in the order of the tables' columns."""
 
+    _facets: ClassVar[set[bytes]] = set()
+
     def __init__(self) -> None:
         self.rows: Rows = {}
 
@@ -65,12 +75,45 @@ class Sheet:
     def dataset(self, namespace: str, name: str) -> bytes:
         key = ids.dataset_id(namespace, name)
         self.add(tables.dataset, dataset_id=key, namespace=namespace, name=name, group_id=key)
+        self._words(Kind.NAME, key, terms.name_words(namespace, name))
         return key
 
     def job(self, namespace: str, name: str) -> bytes:
         key = ids.job_id(namespace, name)
         self.add(tables.job, job_id=key, namespace=namespace, name=name)
+        self._words(Kind.JOB, key, terms.name_words(namespace, name))
         return key
+
+    def facet(self, name: str, body: dict[str, Any], owner: tuple[Owner, bytes] | None = None) -> bytes:
+        """A facet and what can be searched of it."""
+        text = canonical_json(body)
+        key = ids.hash128("facet", name, text.decode())
+        if owner is not None and name in terms.SEARCHED:
+            self.rows.setdefault(tables.facet_owner, []).append((key, int(owner[0]), owner[1]))
+        if key not in self._facets:
+            self._facets.add(key)
+            self.add(tables.facet, facet_id=key, name=name, body=text.decode())
+            for word, kind in terms.facet_words(name, body):
+                self._words(kind, key, [word])
+            for value in terms.values(name, body):
+                content = (int(value.kind), value.key, value.text, value.number)
+                number = ids.hash128("value", *(repr(part) for part in content))
+                self.rows.setdefault(tables.facet_value, []).append((key, number, *content))
+        return key
+
+    def _words(self, kind: Kind, subject: bytes, words: list[str]) -> None:
+        rows = self.rows.setdefault(tables.word, [])
+        rows += [(word, int(kind), subject) for word in words]
+
+    def describe(self, made: Made, run: dict[str, Any], output: dict[str, Any], *, also: bytes) -> None:
+        """Facets of the run and of the production that was made last."""
+        owner = (Owner.RUN, made.run_id)
+        of_run = b"".join(sorted(self.facet(name, body, owner) for name, body in run.items()))
+        of_output = b"".join(
+            sorted([also, *(self.facet(name, body, owner) for name, body in output.items())])
+        )
+        for table, facets in ((tables.run, of_run), (tables.run_output, of_output)):
+            self.rows[table][-1] = (*self.rows[table][-1][:-1], facets)
 
     def made(self, job: bytes, dataset: bytes, at: int, *, versioned: bool) -> Made:
         """One run of `job` that wrote `dataset`, published `at`."""
@@ -234,6 +277,158 @@ class Deep:
 
     def _at(self, step: int) -> int:
         return START + step * MINUTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wide:
+    """See the module; eight inputs a step and facets."""
+
+    layers: int = 12
+    width: int = 100
+    versions: int = 278
+    inputs: int = 8
+    seed: int = 7
+    #: So many versions of everything read one version of the codes.
+    days_of_codes: int = 9
+
+    def sheets(self) -> Iterator[Sheet]:
+        draw = random.Random(f"{self.seed}wide")
+        names = Sheet()
+        codes = names.dataset("wide", "codes")
+        by = names.job("wide", "publish codes")
+        layers = [_Layer.begun(names, self, layer, draw) for layer in range(self.layers)]
+        yield names
+        current: Made | None = None
+        for version in range(self.versions):
+            sheet, below = Sheet(), list[Made]()
+            if version % self.days_of_codes == 0:
+                current = sheet.made(by, codes, self._codes_at(version), versioned=True)
+            for layer in layers:
+                below = layer.day(sheet, version, below, current, draw)
+            yield sheet
+
+    def top(self, count: int, *, back: int = 0) -> list[bytes]:
+        """`count` productions of the last layer, or those made `back` days before them."""
+        draw = random.Random(self.seed)
+        found = []
+        for _ in range(count):
+            number, version = draw.randrange(self.width), draw.randrange(2, self.versions)
+            found.append(self._production(self.layers - 1, number, version - back))
+        return found
+
+    def codes(self, count: int) -> list[bytes]:
+        """`count` versions of the codes, each read for all its days."""
+        draw = random.Random(self.seed)
+        whole = self.versions // self.days_of_codes
+        days = [self.days_of_codes * draw.randrange(whole) for _ in range(count)]
+        return [
+            Sheet()
+            .made(b"", ids.dataset_id("wide", "codes"), self._codes_at(day), versioned=True)
+            .production_id
+            for day in days
+        ]
+
+    def _codes_at(self, version: int) -> int:
+        return START + version * DAY - MINUTE
+
+    def at(self, layer: int, number: int, version: int) -> int:
+        """When it was published."""
+        return START + version * DAY + layer * 100 * MINUTE + number * (MINUTE // 2)
+
+    def _production(self, layer: int, number: int, version: int) -> bytes:
+        dataset = ids.dataset_id("wide", f"table_{layer}_{number}")
+        return Sheet().made(b"", dataset, self.at(layer, number, version), versioned=True).production_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One layer of `Wide`: its datasets and jobs, what each step reads, and what stays the same of it."""
+
+    shape: Wide
+    number: int
+    datasets: list[bytes]
+    jobs: list[bytes]
+    sources: list[list[int]]
+    schemas: list[bytes]
+
+    @classmethod
+    def begun(cls, names: Sheet, shape: Wide, number: int, draw: random.Random) -> _Layer:
+        width = range(shape.width)
+        datasets = [names.dataset("wide", f"table_{number}_{n}") for n in width]
+        return cls(
+            shape,
+            number,
+            datasets,
+            [names.job("wide", f"pipeline_{number}.make_table_{n}") for n in width],
+            [draw.sample(width, shape.inputs) if number else [] for _ in width],
+            [names.facet("schema", _schema(number, n), (Owner.DATASET, datasets[n])) for n in width],
+        )
+
+    def day(
+        self, sheet: Sheet, version: int, below: list[Made], codes: Made | None, draw: random.Random
+    ) -> list[Made]:
+        """One version of each dataset."""
+        made = []
+        for n in range(self.shape.width):
+            at = self.shape.at(self.number, n, version)
+            one = sheet.made(self.jobs[n], self.datasets[n], at, versioned=True)
+            sheet.describe(
+                one,
+                {
+                    "executionParameters": _parameters(version, n),
+                    "headwater_code": _code(self.number, n, version),
+                },
+                {"dataQualityMetrics": _statistics(draw), **self._metrics(draw)},
+                also=self.schemas[n],
+            )
+            for source in self.sources[n]:
+                sheet.read(one, below[source], "named")
+            if self.number and n < 2 and codes is not None:
+                sheet.read(one, codes, "named")
+            made.append(one)
+        return made
+
+    def _metrics(self, draw: random.Random) -> dict[str, Any]:
+        """The last layer measures something."""
+        if self.number < self.shape.layers - 1:
+            return {}
+        return {
+            "headwater_metrics": {"values": {"auc": round(draw.random(), 4), "loss": round(draw.random(), 4)}}
+        }
+
+
+def _schema(layer: int, number: int) -> dict[str, Any]:
+    columns = [f"column_{layer}_{number}", "customer", "amount", "at"]
+    return {"fields": [{"name": name, "type": "double"} for name in columns]}
+
+
+def _parameters(version: int, number: int) -> dict[str, Any]:
+    told = {"depth": 4 + version // 50, "rate": 0.1, "table": number}
+    return {"parameters": [{"key": key, "value": str(value)} for key, value in told.items()]}
+
+
+def _code(layer: int, number: int, version: int) -> dict[str, Any]:
+    digest = ids.hash128("bench code", str(layer), str(number), str(version // 30)).hex()
+    return {
+        "function": f"pipelines.layer_{layer}:make_table_{number}",
+        "sourceDigest": digest * 2,
+        "gitCommit": digest,
+    }
+
+
+def _statistics(draw: random.Random) -> dict[str, Any]:
+    rows = draw.randrange(90_000, 110_000)
+    return {
+        "rowCount": rows,
+        "columnMetrics": {
+            "amount": {
+                "nullCount": draw.randrange(50),
+                "min": 0.0,
+                "max": 100 * draw.random(),
+                "sum": rows * draw.random(),
+            }
+        },
+    }
 
 
 CHAIN = Deep(name="chain")

@@ -17,7 +17,9 @@ from typing import Any, Literal, TypeAlias
 Row: TypeAlias = dict[str, Any]
 Better: TypeAlias = Literal["lower", "higher"]
 
-GROUPS = ("emit", "step", "import", "dataset", "ingest", "lineage")
+GROUPS = ("emit", "step", "import", "dataset", "ingest", "lineage", "questions")
+# Questions are named by what is asked.
+_ASKED = ("lineage-asof", "lineage-impact", "lineage-diff", "search")
 REQUIRED = (
     "name",
     "value",
@@ -117,7 +119,9 @@ def merged(before: Sequence[Row], fresh: Sequence[Row], groups: Sequence[str]) -
 
 
 def group_of(name: str) -> str:
-    return name.partition(":")[0]
+    """The group that measured a row: what its name begins with."""
+    begin = name.partition(":")[0]
+    return "questions" if begin in _ASKED else begin
 
 
 def read(path: Path) -> list[Row]:

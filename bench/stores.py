@@ -91,7 +91,7 @@ def _build(kind: str, url: str, versions: int, deep: int) -> None:
 
 def build(url: str, versions: int, deep: int) -> int:
     """Fill the store at `url`; called in a process of its own. A table of ready edges goes with it."""
-    layered = fixtures.Layered(versions=versions).sheets()
+    layered = chain(fixtures.Layered(versions=versions).sheets(), fixtures.Wide(versions=versions).sheets())
     deeps = chain.from_iterable(shape.sheets() for shape in deep_shapes(deep))
     fixtures.fill(url, chain(layered, deeps))
     engine = create_engine(url)
@@ -103,6 +103,7 @@ def build(url: str, versions: int, deep: int) -> int:
             )
         )
         connection.execute(text("CREATE INDEX bench_edge_ix ON bench_edge (target, source)"))
+        connection.execute(text("CREATE INDEX bench_edge_down_ix ON bench_edge (source, target)"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE bench_edge"))
         return int(connection.execute(text("SELECT count(*) FROM run_output")).scalar_one())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import needed, openlineage, postgres
+from tests.support import kafka, needed, openlineage, postgres
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +19,25 @@ def postgres_server() -> Iterator[postgres.Server]:
 
 
 @pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[kafka.Broker]:
+    """One Kafka for this process's tests; skips without one, and fails instead where CI is set."""
+    broker = kafka.broker()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
 def openlineage_data() -> None:
     """The specification and the recorded events; skips where they are nowhere."""
     openlineage.require_data()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept between commands is kept for these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        yield
 
 
 @pytest.fixture

@@ -173,6 +173,7 @@ _run = {
     "root": _maybe(runs),
     "emission": _maybe(emissions),
 }
+owners = st.builds(facts.Owner, name=texts, role=_maybe(texts))
 _asset = {"time": times, "asset": references, "emission": _maybe(emissions), "actor": _maybe(texts)}
 _ends: dict[str, SearchStrategy[Any]] = {
     "inputs": reference_tuples,
@@ -206,11 +207,25 @@ BY_TYPE: dict[type, SearchStrategy[Any]] = {
         events=st.integers(0, 2**63),
         last_sequence=st.integers(-1, 2**63),
     ),
+    facts.ReproductionAttempted: st.builds(
+        facts.ReproductionAttempted,
+        **_run,
+        subject=references,
+        outcome=texts,
+        environment=texts,
+        version=_maybe(texts),
+        step=_maybe(texts),
+        reasons=st.lists(texts, max_size=2).map(tuple),
+        differences=st.lists(texts, max_size=2).map(tuple),
+        caveats=st.lists(texts, max_size=2).map(tuple),
+    ),
     facts.AssetTagged: st.builds(
         facts.AssetTagged, **_asset, tags=st.dictionaries(texts, _maybe(texts), max_size=3)
     ),
     facts.AssetAliased: st.builds(facts.AssetAliased, **_asset, alias=texts, removed=st.booleans()),
     facts.AssetRecalled: st.builds(facts.AssetRecalled, **_asset, reason=texts, lifted=st.booleans()),
     facts.AssetErased: st.builds(facts.AssetErased, **_asset, reason=texts, location=_maybe(texts)),
+    facts.AssetDescribed: st.builds(facts.AssetDescribed, **_asset, description=texts),
+    facts.AssetOwned: st.builds(facts.AssetOwned, **_asset, owners=st.lists(owners, max_size=3).map(tuple)),
 }
 ALL = list(BY_TYPE)

@@ -265,10 +265,26 @@ def test_an_event_about_an_asset_carries_no_standard_version_for_that_would_publ
         facts.AssetAliased(time=1, asset=asset, alias="production"),
         facts.AssetRecalled(time=1, asset=asset, reason="leak"),
         facts.AssetErased(time=1, asset=asset, reason="request"),
+        facts.AssetDescribed(time=1, asset=asset, description="churn"),
+        facts.AssetOwned(time=1, asset=asset, owners=(facts.Owner(name="team:crm"),)),
     ):
-        (facet,) = render(event)["dataset"]["facets"].values()
-        assert facet["version"] == "json1:00"
-        assert "datasetVersion" not in facet
+        facets = render(event)["dataset"]["facets"]
+        (ours,) = (facet for name, facet in facets.items() if name.startswith("headwater_"))
+        assert ours["version"] == "json1:00"
+        assert "version" not in facets
+        assert "datasetVersion" not in ours
+
+
+def test_what_an_asset_is_and_who_owns_it_stand_in_the_standard_facets() -> None:
+    asset = facts.AssetRef(namespace="crm", name="model")
+    described = render(facts.AssetDescribed(time=1, asset=asset, description="who leaves", actor="ada"))
+    owners = (facts.Owner(name="team:crm", role="MAINTAINER"), facts.Owner(name="user:ada"))
+    owned = render(facts.AssetOwned(time=1, asset=asset, owners=owners))
+    facets = described["dataset"]["facets"]
+    assert facets["documentation"]["description"] == "who leaves"
+    assert facets["headwater_describing"]["actor"] == "ada"
+    listed = owned["dataset"]["facets"]["ownership"]["owners"]
+    assert listed == [{"name": "team:crm", "type": "MAINTAINER"}, {"name": "user:ada"}]
 
 
 def test_an_output_named_again_does_not_replace_what_its_creation_said() -> None:

@@ -18,9 +18,9 @@ from rich.console import Console
 from headwater.consumers import Lineage
 from headwater.consumers.answers import RunDetails
 from headwater.consumers.cli.story import found
-from headwater.consumers.demo.comparison import differences, trials
 from headwater.consumers.demo.folder import DemoFolder, prepared
 from headwater.consumers.demo.story import Story, require
+from headwater.consumers.demo.trials import trials
 from headwater.schemas.errors import Misconfigured, Rejected
 from tests.docs.documents import ROOT, blocks_of, prints
 
@@ -85,8 +85,15 @@ def test_both_runs_are_in_the_store_with_all_their_steps(told: Told) -> None:
 def test_the_runs_differ_in_the_depth_the_input_and_what_came_of_it(told: Told) -> None:
     first, second = trials(told.store)
     assert (first.parameters["depth"], second.parameters["depth"]) == (6, 2)
-    assert [line.what for line in differences(first, second)][:2] == ["parameter depth", "input patients"]
     assert first.metrics.keys() == second.metrics.keys() == {"forest", "boosted"}
+    with Lineage(told.store) as lineage:
+        found = lineage.diff(first.run_id, second.run_id)
+    assert [(cause.kind, cause.name) for cause in found.causes][:2] == [
+        ("parameter", "depth"),
+        ("source", "patients"),
+    ]
+    assert {step.name for step in found.causes[0].steps} == {"progression", "train_forest", "train_boosted"}
+    assert {metric.of for metric in found.metrics} == {"forest.evaluation", "boosted.evaluation"}
 
 
 def test_the_wrong_file_reached_the_first_run_and_nothing_of_the_second(told: Told) -> None:

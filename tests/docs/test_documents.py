@@ -62,6 +62,7 @@ def _performed(blocks: list[Block], folder: Path) -> list[dict[str, str | bool]]
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     environment |= {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONPATH": ""}
+    environment["XDG_CACHE_HOME"] = str(folder / ".cache")
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "docs" / "run_blocks.py")],
         input=json.dumps(_steps(blocks)),

@@ -1,7 +1,8 @@
 """What each input of the reference tables is bound to, and what a walk over them must find.
 
 Bound late, as the rules say (R19–R24): nothing here is stored. A binding looks at every
-production of the input's alias group, one after the other.
+production of the input's alias group, one after the other. As of a time (R27) there are only the
+inputs read and the productions published by then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ Record: TypeAlias = dict[str, Any]
 
 #: `run.kind` of a job's own statements, which publish nothing and are part of no walk.
 STATIC = 1
+COMPLETE = 3
 #: How far apart two clocks may be (R21).
 SKEW_US = 2_000_000
 
@@ -30,20 +32,37 @@ class Binding:
     ambiguous: bool = False
     #: What was published while a streaming run read on (R20).
     later: frozenset[bytes] = frozenset()
+    #: What failed runs may have written by then; only where that is asked for.
+    possible: frozenset[bytes] = frozenset()
 
 
 class Bound:
-    """The reference tables with every input bound."""
+    """The reference tables with every input bound, as of a time if one is given."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, as_of: int | None = None, include_failed: bool = False) -> None:
         self.runs = {r["run_id"]: r for r in tables.named("run")}
-        self.inputs = tables.named("run_input")
-        self.outputs = {o["production_id"]: o for o in tables.named("run_output")}
+        self.as_of = as_of
+        self.include_failed = include_failed
+        self.inputs = [i for i in tables.named("run_input") if self._by_then(i["first_at"])]
+        self.outputs = {o["production_id"]: o for o in tables.named("run_output") if self._existed(o)}
         self.edges = tables.rows["run_edge"]
         self.edge_map = tables.rows["edge_map"]
         self._group = {d["dataset_id"]: d["group_id"] for d in tables.named("dataset")}
         self._text = {v["version_id"]: v["version"] for v in tables.named("version")}
         self.resolved: dict[Row, Binding] = {self.key(i): self._bind(i) for i in self.inputs}
+
+    def _by_then(self, time: int) -> bool:
+        return self.as_of is None or time <= self.as_of
+
+    def _existed(self, output: Record) -> bool:
+        """Published; or, of what never was, its run had ended."""
+        published_at = output["published_at"]
+        return self._by_then(self._ended(output) if published_at is None else published_at)
+
+    def _ended(self, output: Record) -> int:
+        run = self.runs[output["run_id"]]
+        ended: int = run["last_at"] if run["ended_at"] is None else run["ended_at"]
+        return ended
 
     @staticmethod
     def key(row: Record) -> Row:
@@ -80,17 +99,33 @@ class Bound:
         until.sort(key=lambda o: (o["published_at"], o["version_id"], o["production_id"]))
         chosen = until[-1] if until else None
         ambiguous = self._is_ambiguous(row, chosen, [o for o in candidates if o not in (chosen, *during)])
-        later = frozenset(o["production_id"] for o in during if o["lifecycle"] != "DROP")
-        if chosen is None:
-            return Binding(None, inferred=True, ambiguous=ambiguous, later=later)
-        if chosen["lifecycle"] == "DROP":
-            return Binding(None, inferred=True, dropped=True, ambiguous=ambiguous, later=later)
-        return Binding(chosen["production_id"], inferred=True, ambiguous=ambiguous, later=later)
+        dropped = chosen is not None and chosen["lifecycle"] == "DROP"
+        return Binding(
+            None if chosen is None or dropped else chosen["production_id"],
+            inferred=True,
+            dropped=dropped,
+            ambiguous=ambiguous,
+            later=frozenset(o["production_id"] for o in during if o["lifecycle"] != "DROP"),
+            possible=self._possible(row, chosen, last) if self.include_failed else frozenset(),
+        )
+
+    def _possible(self, row: Record, chosen: Record | None, last: int) -> frozenset[bytes]:
+        """What runs that failed between that publication and the read may have left in its place."""
+        return frozenset(
+            o["production_id"]
+            for o in self.outputs.values()
+            if self._group[o["dataset_id"]] == self._group[row["dataset_id"]]
+            if o["published_at"] is None and o["lifecycle"] != "DROP" and o["run_id"] != row["run_id"]
+            if self.runs[o["run_id"]]["kind"] == 0 and self.runs[o["run_id"]]["state"] > COMPLETE
+            if self._ended(o) <= last and (chosen is None or self._ended(o) >= chosen["published_at"])
+        )
 
     def _is_ambiguous(self, row: Record, chosen: Record | None, others: list[Record]) -> bool:
         """Another publication within two seconds of the read, later while the run went on, or tied (R21)."""
         first, last = row["first_at"], row["first_at"] if row["last_at"] is None else row["last_at"]
         ended = self.runs[row["run_id"]]["ended_at"]
+        if ended is not None and not self._by_then(ended):
+            ended = None
         times = [o["published_at"] for o in others]
         return (
             any(first - SKEW_US <= time <= last + SKEW_US for time in times)
@@ -135,12 +170,17 @@ class Bound:
             return [i for i in inputs if (output["run_id"], target, i["dataset_id"]) in self.edges]
         return []
 
-    def parents(self, production: bytes) -> set[bytes]:
-        """The productions directly upstream; those that no event described are among them."""
+    def parents(self, production: bytes, possible: bool = False) -> set[bytes]:
+        """The productions directly upstream; those that no event described are among them.
+
+        `possible`: those alone that failed runs may have written.
+        """
         if production not in self.outputs:
             return set()
         bound = [self.resolved[self.key(i)] for i in self.read_for(production)]
-        return {b.production for b in bound if b.production is not None}.union(*(b.later for b in bound))
+        certain = {b.production for b in bound if b.production is not None}.union(*(b.later for b in bound))
+        perhaps = set[bytes]().union(*(b.possible for b in bound))
+        return perhaps - certain if possible else certain | perhaps
 
     def upstream(self, production: bytes) -> dict[bytes, int]:
         """Every production that went into `production`, with its true depth; itself at 0."""

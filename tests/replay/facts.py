@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -102,35 +103,62 @@ def governance(event: OpenLineageEvent) -> Iterator[dict[str, Any]]:
     """What a DatasetEvent decides about the dataset, or one version of it."""
     for name, dataset, body in _governing(event):
         version, actor = reading.text_of(body.get("version")), reading.text_of(body.get("actor"))
-        for kind, key, value, withdrawn in _DECISIONS[name](body):
+        for kind, key, value, withdrawn in _DECISIONS[name]({**reading.subject_facets(event), "": body}):
             yield {
                 "kind": kind,
                 "key": key,
                 "dataset_id": dataset,
-                "version_id": ids.version_id(dataset, version) if version else None,
+                "version_id": ids.version_id(dataset, version) if version else _written(dataset, body),
                 "value": None if value is None else storable(value),
                 "withdrawn": withdrawn,
                 "actor": None if actor is None else storable(actor),
             }
 
 
-def _tags(facet: dict[str, Any]) -> Iterator[Decision]:
+def _written(dataset: bytes, facet: dict[str, Any]) -> bytes | None:
+    """What a run wrote without a version, when the decision names a run by its UUID."""
+    run = reading.text_of(facet.get("productionRunId")) or ""
+    return ids.unversioned_output_id(dataset, ids.run_key(run, "", "")) if ids.is_uuid(run) else None
+
+
+def _tags(facets: dict[str, Any]) -> Iterator[Decision]:
+    facet = facets[""]
     for key, value in reading.object_of(facet.get("tags")).items():
         yield "tag", key, reading.text_of(value), value is None
 
 
-def _alias(facet: dict[str, Any]) -> Iterator[Decision]:
+def _alias(facets: dict[str, Any]) -> Iterator[Decision]:
+    facet = facets[""]
     alias = reading.text_of(facet.get("alias"))
     if alias is not None:
         yield "alias", alias, None, facet.get("removed") is True
 
 
-def _recall(facet: dict[str, Any]) -> Iterator[Decision]:
+def _recall(facets: dict[str, Any]) -> Iterator[Decision]:
+    facet = facets[""]
     yield "recall", "", reading.text_of(facet.get("reason")), facet.get("lifted") is True
 
 
-def _erasure(facet: dict[str, Any]) -> Iterator[Decision]:
-    yield "erasure", "", reading.text_of(facet.get("reason")), False
+def _erasure(facets: dict[str, Any]) -> Iterator[Decision]:
+    yield "erasure", "", reading.text_of(facets[""].get("reason")), False
+
+
+def _description(facets: dict[str, Any]) -> Iterator[Decision]:
+    text = reading.text_of((reading.standing(facets, "documentation") or {}).get("description"))
+    if text is not None:
+        yield "description", "", text, text == ""
+
+
+def _ownership(facets: dict[str, Any]) -> Iterator[Decision]:
+    listed = (reading.standing(facets, "ownership") or {}).get("owners")
+    if isinstance(listed, list):
+        owners = [(reading.text_of(o.get("name")), reading.text_of(o.get("type"))) for o in _objects(listed)]
+        named = [[name, kind] for name, kind in owners if name is not None]
+        yield "ownership", "", json.dumps(named, separators=(",", ":")), not named
+
+
+def _objects(items: list[Any]) -> list[dict[str, Any]]:
+    return [item for item in items if isinstance(item, dict)]
 
 
 _DECISIONS: dict[str, Callable[[dict[str, Any]], Iterator[Decision]]] = {
@@ -138,4 +166,6 @@ _DECISIONS: dict[str, Callable[[dict[str, Any]], Iterator[Decision]]] = {
     "headwater_aliasing": _alias,
     "headwater_recall": _recall,
     "headwater_erasure": _erasure,
+    "headwater_describing": _description,
+    "headwater_owning": _ownership,
 }

@@ -97,6 +97,14 @@ events: SearchStrategy[facts.Event] = st.one_of(
         last_sequence=st.integers(-1, 3),
     ),
     st.builds(
+        facts.ReproductionAttempted,
+        **told,
+        subject=references,
+        outcome=st.sampled_from(["identical", "different", "cannot"]),
+        environment=st.just("compatible"),
+        reasons=st.sampled_from([(), ("the packages: pandas 2.1 ran",)]),
+    ),
+    st.builds(
         facts.AssetTagged,
         **_about,
         tags=st.dictionaries(st.sampled_from(["team", "\x00"]), st.sampled_from(["crm", None]), max_size=2),
@@ -104,6 +112,8 @@ events: SearchStrategy[facts.Event] = st.one_of(
     st.builds(facts.AssetAliased, **_about, alias=st.just("production"), removed=st.booleans()),
     st.builds(facts.AssetRecalled, **_about, reason=st.just("leak"), lifted=st.booleans()),
     st.builds(facts.AssetErased, **_about, reason=st.just("law"), location=st.just("s3://lake/x")),
+    st.builds(facts.AssetDescribed, **_about, description=st.sampled_from(["it", ""])),
+    st.builds(facts.AssetOwned, **_about, owners=st.sampled_from([(), (facts.Owner(name="team:crm"),)])),
 )
 native_universes = st.lists(events.map(encode), min_size=1, max_size=14)
 large_native_universes = st.lists(events.map(encode), min_size=7, max_size=14)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import Boolean, ColumnElement, Text, cast, column, select, text
@@ -16,8 +17,10 @@ from sqlalchemy.engine import Connection
 
 from headwater.consumers import tables, walk
 from headwater.consumers.binding import AMBIGUOUS, BOUND, DROPPED, LATER, LATER_FROM
+from headwater.consumers.details import STATES, Details
 from headwater.consumers.lineage import LineageProjection
 from headwater.consumers.log import Cursor, Partition, Record
+from headwater.consumers.moments import microseconds
 from headwater.consumers.statements import Statements
 from headwater.consumers.store import Store
 from headwater.schemas.errors import Unparseable
@@ -43,6 +46,9 @@ class MemoryLog:
     def partitions(self) -> list[Partition]:
         return list(self._records)
 
+    def resume(self, stored: Collection[Partition]) -> None:
+        """It is told of no other log."""
+
     def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
         del size
         return self._records[partition][cursor.offset : cursor.offset + records]
@@ -60,6 +66,12 @@ class MemoryLog:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def batch_of(values: Iterable[bytes], partition: str = "0") -> Batch:
@@ -114,7 +126,7 @@ def contents(store: Store) -> dict[str, Counter[Row]]:
 def _rows(connection: Connection, table: Any) -> Iterable[Row]:
     names = columns(table.name)
     # Text, because the driver would read the JSON itself, and round its numbers.
-    chosen = (cast(table.c[name], Text) if name == "body" else table.c[name] for name in names)
+    chosen = (cast(table.c[name], Text) if name in tables.JSON else table.c[name] for name in names)
     for row in connection.execute(select(*chosen)):
         yield tuple(map(_bytes, row))
 
@@ -184,10 +196,31 @@ def _bound(cells: Row, width: int) -> tuple[Row, Binding]:
     return row, Binding(None if dropped else production, inferred=True, dropped=dropped, ambiguous=ambiguous)
 
 
-def ambiguous(store: Store, runs: Collection[bytes]) -> set[tuple[bytes, bytes]]:
+def ambiguous(store: Store, runs: Collection[bytes], as_of: int | None = None) -> set[tuple[bytes, bytes]]:
     """(run, dataset) of the inputs that the statement beneath a lineage's edges finds ambiguous."""
     with store.connecting() as connection:
-        return {(run, dataset) for run, dataset in Statements(connection).ambiguous(runs)}
+        return {(run, dataset) for run, dataset in Statements(connection, as_of).ambiguous(runs)}
+
+
+def states(store: Store, runs: Collection[bytes], as_of: int) -> dict[bytes, Row]:
+    """(state, start, end, first and last event) of each run, as it was."""
+    with store.connecting() as connection:
+        details = Details(connection, as_of)
+        details.load_runs(runs)
+    return {
+        id: (
+            STATES.index(run.state),
+            _micros(run.started_at),
+            _micros(run.ended_at),
+            _micros(run.first_at),
+            _micros(run.last_at),
+        )
+        for id, run in details.runs.items()
+    }
+
+
+def _micros(time: datetime | None) -> int | None:
+    return None if time is None else microseconds(time)
 
 
 def view(store: Store, name: str, *wanted: str) -> set[Row]:
@@ -203,11 +236,14 @@ def _cell(column: str, value: Any) -> Any:
     return bool(value) if column in ("inferred", "ambiguous") else value
 
 
-def walked(store: Store, start: bytes, direction: str) -> dict[bytes, int]:
+def walked(
+    store: Store, start: bytes, direction: str, as_of: int | None = None, include_failed: bool = False
+) -> dict[bytes, int]:
     """The productions that the product's walk reaches, with their depths."""
     with store.connecting() as connection:
-        starts = walk.productions(connection, [start])
-        found = (walk.upstream if direction == "up" else walk.downstream)(connection, starts)
+        starts = walk.productions(connection, [start], as_of)
+        ask = walk.upstream if direction == "up" else walk.downstream
+        found = ask(connection, starts, as_of=as_of, include_failed=include_failed)
     named = {id for id, node in found.nodes.items() if isinstance(node, walk.Production) or _is_named(node)}
     return {id: depth for id, depth in found.depths.items() if id in named}
 

@@ -26,6 +26,8 @@ APART = frozenset(
         "headwater_aliasing",
         "headwater_recall",
         "headwater_erasure",
+        "headwater_describing",
+        "headwater_owning",
     }
 )
 
@@ -162,7 +164,10 @@ def _kinds(item: dict[str, Any]) -> list[str]:
     for transformation in list_of(item.get("transformations")):
         if isinstance(transformation, dict):
             kind, subtype = text_of(transformation.get("type")) or "", text_of(transformation.get("subtype"))
-            found.append(f"{kind}/{subtype}".upper() if subtype else kind.upper())
+            if transformation.get("masking") is True:
+                found.append(f"{kind}/{subtype or ''}/masking".upper())
+            else:
+                found.append(f"{kind}/{subtype}".upper() if subtype else kind.upper())
     return found or [""]
 
 
@@ -177,8 +182,12 @@ def column_lineage(facet: dict[str, Any]) -> list[Arrow]:
     """The arrows of a `columnLineage` facet."""
     found: list[Arrow] = []
     for field, described in object_of(facet.get("fields")).items():
+        older = text_of(object_of(described).get("transformationType"))
         for item in list_of(object_of(described).get("inputFields")):
-            found.extend(_arrows(field, object_of(item)))
+            source = dict(object_of(item))
+            if older is not None:
+                source.setdefault("transformations", [{"type": older}])
+            found.extend(_arrows(field, source))
     for item in list_of(facet.get("dataset")):
         found.extend(_arrows("", object_of(item)))
     return found

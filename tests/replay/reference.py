@@ -22,7 +22,9 @@ from tests.replay.facts import closures, emission, governance, governed_versions
 from tests.replay.reading import Listing, Name
 from tests.replay.registers import Told, registers
 from tests.replay.rows import Tables
+from tests.replay.search import write_search
 from tests.replay.story import RunStory
+from tests.replay.tags import write_tags
 
 
 def reference(values: Iterable[bytes]) -> Tables:
@@ -40,6 +42,8 @@ def reference(values: Iterable[bytes]) -> Tables:
         _write_facts(found, event)
     _write_datasets(found, events)
     _write_dataset_facets(found, events)
+    write_tags(found, events)
+    write_search(found, events)
     by_run: dict[bytes, list[OpenLineageEvent]] = defaultdict(list)
     for event in events:
         by_run[reading.run_of(event)].append(event)
@@ -65,6 +69,20 @@ def _datasets_of(event: OpenLineageEvent) -> Iterator[Name]:
     for target in lineage.targets if lineage else ():
         yield target.name
         yield from target.sources
+
+
+def _named(event: OpenLineageEvent) -> set[bytes]:
+    """What `event` names in lineage, or as a former name; and lists or not."""
+    names: list[Name] = []
+    for listing in reading.listings(event):
+        previous = reading.previous_name(reading.standing(listing.facets, "lifecycleStateChange"))
+        names += [previous] if previous is not None else []
+        if listing.direction == "output":
+            names += [arrow.source for arrow in _column_arrows(listing)]
+    lineage = reading.lineage_of(event)
+    for target in lineage.targets if lineage else ():
+        names += [target.name, *target.sources]
+    return {ids.dataset_id(*name) for name in names}
 
 
 def _column_arrows(listing: Listing) -> list[reading.Arrow]:
@@ -101,6 +119,10 @@ def _write_what_exists(found: Tables, event: OpenLineageEvent) -> None:
                     target_id=listing.dataset,
                     source_id=ids.dataset_id(*arrow.source),
                 )
+    listed = list(reading.listings(event))
+    named = _named(event) - {listing.dataset for listing in listed}
+    for mentioned in named | {listing.dataset for listing in listed if listing.production is not None}:
+        found.add("run_mention", dataset_id=mentioned, run_id=reading.run_of(event))
     _write_bodies(found, spaces)
     lineage = reading.lineage_of(event)
     for target in lineage.targets if lineage else ():

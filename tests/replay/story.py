@@ -53,7 +53,7 @@ class RunStory:
         self.facets = registers(self._told())
         self.inputs = self._seen("input")
         self.outputs = self._seen("output")
-        self.pairs, self.has_lineage = self._live_pairs()
+        self.pairs, self.bodies, self.has_lineage = self._live_lineage()
 
     def write(self, found: Tables) -> None:
         self._write_run(found)
@@ -61,6 +61,8 @@ class RunStory:
         self._write_outputs(found)
         for target, source in self.pairs:
             found.add("run_edge", run_id=self.run_id, target_id=target, source_id=source)
+        for body in self.bodies:
+            found.add("run_lineage", run_id=self.run_id, facet_id=body)
 
     # The run itself.
 
@@ -176,8 +178,9 @@ class RunStory:
         ]
         return max(raising, default=None)
 
-    def _live_pairs(self) -> tuple[dict[tuple[bytes, bytes], Stamp], bool]:
-        """Pairs (target, source) that hold, each with its newest stamp; whether a facet holds at all."""
+    def _live_lineage(self) -> tuple[dict[tuple[bytes, bytes], Stamp], set[bytes], bool]:
+        """Pairs (target, source) that hold, each with its newest stamp; the bodies that speak of columns
+        and hold; whether a facet holds at all."""
         said = [(reading.stamp_of(e), reading.lineage_of(e)) for e in self.events]
         facets = [(stamp, lineage) for stamp, lineage in said if lineage is not None]
         if self.kind is Kind.RUN:
@@ -190,7 +193,12 @@ class RunStory:
             for target in lineage.targets:
                 for source in target.sources:
                     pairs[ids.dataset_id(*target.name), ids.dataset_id(*source)] = stamp
-        return pairs, bool(holding)
+        bodies = {
+            reading.facet_id("lineage", lineage.body)
+            for _, lineage in holding
+            if any(target.arrows for target in lineage.targets)
+        }
+        return pairs, bodies, bool(holding)
 
     # Inputs.
 

@@ -125,7 +125,17 @@ lifecycles = st.fixed_dictionaries(
     optional={"previousIdentifier": _identifiers},
 )
 _transformations = st.lists(
-    st.sampled_from([{"type": "direct", "subtype": "IDENTITY"}, {"type": "INDIRECT"}, {"subtype": "x"}, 5]),
+    st.sampled_from(
+        [
+            {"type": "direct", "subtype": "IDENTITY"},
+            {"type": "INDIRECT"},
+            {"subtype": "x"},
+            {"type": "DIRECT", "subtype": "TRANSFORMATION", "masking": True},
+            {"type": "DIRECT", "masking": True},
+            {"type": "DIRECT", "masking": "true"},
+            5,
+        ]
+    ),
     max_size=2,
 )
 
@@ -152,7 +162,16 @@ def _by_field(described: SearchStrategy[Any]) -> SearchStrategy[Any]:
 
 
 column_lineages = st.fixed_dictionaries(
-    {"fields": _by_field(st.fixed_dictionaries({"inputFields": _lists(_sources())}))},
+    {
+        "fields": _by_field(
+            st.fixed_dictionaries(
+                {"inputFields": _lists(_sources())},
+                optional={
+                    "transformationType": _rarely(st.just(WIDE), st.sampled_from(["IDENTITY", "MASKED"]))
+                },
+            )
+        )
+    },
     optional={"dataset": _lists(_sources())},
 )
 _ENTITIES = [*["DATASET"] * 8, "JOB", None]
@@ -172,12 +191,81 @@ copies = st.fixed_dictionaries(
     {"productionRunId": _rarely(st.sampled_from(["1", 5, None]), st.sampled_from([*UUIDS, UUIDS[1].upper()]))}
 )
 
+_tags = st.fixed_dictionaries(
+    {"key": _rarely(st.sampled_from([None, WIDE, "\x00k␛"]), st.sampled_from(["pii", "team"]), 12)},
+    optional={
+        "value": _rarely(
+            st.sampled_from([None, True, WIDE, ["a"], "\ud800"]), st.sampled_from(["true", "crm"])
+        ),
+        "source": _rarely(st.sampled_from([None, 4, "\x00"]), st.sampled_from(["dbt", "steward"])),
+        "field": _rarely(st.sampled_from([None, WIDE, ""]), fields, 6),
+    },
+)
+tag_lists = st.fixed_dictionaries({"tags": _lists(_rarely(not_objects, _tags, 16), 3)})
+
+# What can be searched: few texts, so that they meet.
+_texts = _rarely(
+    st.sampled_from(["", None, WIDE, "l\x00ss \ud800␛", "\u202eÄ_ﬁ-9", "x" * 2_100]),
+    st.sampled_from(["the churn model", "Email", "user_id", "crm:team"]),
+)
+_scalars = st.sampled_from(
+    ["8", "eight", "", 8, 0.5, -0.0, True, None, WIDE, "NaN", "Infinity", float("nan"), 1e300, [8], {"a": 8}]
+)
+_schema_fields = st.recursive(
+    st.fixed_dictionaries({"name": _texts}, optional={"type": st.just("int64")}),
+    lambda inner: st.fixed_dictionaries({"name": _texts, "fields": _lists(inner)}),
+    max_leaves=3,
+)
+_models = st.fixed_dictionaries(
+    {},
+    optional={
+        "class": _texts,
+        "framework": st.sampled_from(["sklearn", None]),
+        "parameters": _by_field(_scalars),
+    },
+)
+_named_values = st.dictionaries(st.sampled_from(["auc", "loss", "l\x00ss"]), _scalars, max_size=3)
+_described = st.fixed_dictionaries({}, optional={"description": _texts})
+_owned = st.fixed_dictionaries(
+    {"owners": _lists(st.fixed_dictionaries({"name": _texts}, optional={"type": st.just("TEAM")}))}
+)
+_by_name: SearchStrategy[Any] = st.one_of(_named_values, not_objects)
+SEARCHED_DATASET_FACETS: Facets = {
+    "schema": _deletable(st.one_of(plain, st.fixed_dictionaries({"fields": _lists(_schema_fields)}))),
+    "documentation": _deletable(_described),
+    "ownership": _deletable(_owned),
+    "headwater_asset": _deletable(
+        st.fixed_dictionaries({"assetType": st.sampled_from(["Model", "Dataset", "", None])})
+    ),
+    "datasetType": _deletable(st.fixed_dictionaries({"datasetType": _texts})),
+    "headwater_model": _deletable(_models),
+    "headwater_metrics": _deletable(st.fixed_dictionaries({"values": _by_name})),
+}
+_parameters = st.fixed_dictionaries({"key": _texts, "value": _scalars})
+SEARCHED_RUN_FACETS: Facets = {
+    "executionParameters": _deletable(st.fixed_dictionaries({"parameters": _lists(_parameters, 3)})),
+    "headwater_code": _deletable(
+        st.fixed_dictionaries(
+            {},
+            optional={"function": _texts, "gitCommit": st.sampled_from(["4F1C9AB", "4f1c000", None, ""])},
+        )
+    ),
+}
+SEARCHED_JOB_FACETS: Facets = {
+    "sourceCodeLocation": _deletable(
+        st.fixed_dictionaries({}, optional={"path": _texts, "version": st.just("4f1c9ab0")})
+    ),
+    "ownership": _deletable(_owned),
+    "documentation": _deletable(_described),
+}
+
 DATASET_FACETS: Facets = {
+    **SEARCHED_DATASET_FACETS,
+    "tags": _deletable(tag_lists),
     "version": _deletable(versions),
     "symlinks": _rarely(not_objects, _deletable(symlinks)),
     "lifecycleStateChange": _deletable(lifecycles),
     "columnLineage": _deletable(column_lineages),
-    "schema": _deletable(plain),
     "lineage": _deletable(dataset_lineages),
     "\x00un\ud800known": _deletable(odd),
 }
@@ -258,6 +346,7 @@ metric_points = st.fixed_dictionaries({"points": _lists(_points, 3)})
 _decided: Facets = {
     "version": _rarely(st.sampled_from(["", None, WIDE]), st.sampled_from(["v1", "v3"])),
     "actor": st.sampled_from(["ann", None, "\x00", 4]),
+    "productionRunId": st.sampled_from([UUIDS[0], UUIDS[1].upper(), "1", None]),
 }
 _yes_no = st.sampled_from([True, False, None, "true"])
 _reasons = st.sampled_from(["leak", None, "\ud800", WIDE])
@@ -276,10 +365,25 @@ GOVERNANCE_FACETS: Facets = {
         st.fixed_dictionaries({}, optional={**_decided, "reason": _reasons, "lifted": _yes_no})
     ),
     "headwater_erasure": _deletable(st.fixed_dictionaries({}, optional={**_decided, "reason": _reasons})),
+    "headwater_describing": _deletable(st.fixed_dictionaries({}, optional=_decided)),
+    "headwater_owning": _deletable(st.fixed_dictionaries({}, optional=_decided)),
+}
+_owner = st.fixed_dictionaries(
+    {"name": _rarely(st.sampled_from([None, "\ud800", WIDE]), st.sampled_from(["ann", "x\x00"]))},
+    optional={"type": st.sampled_from(["MAINTAINER", None, 4])},
+)
+#: What governance says in standard facets, beside ours.
+STATED_FACETS: Facets = {
+    "documentation": _deletable(
+        st.fixed_dictionaries({"description": st.sampled_from(["it", "", None, "\x00"])})
+    ),
+    "ownership": _deletable(st.fixed_dictionaries({"owners": _lists(_owner)})),
 }
 
 RUN_FACETS: Facets = {
+    **SEARCHED_RUN_FACETS,
     "parent": _deletable(parents),
+    "tags": _deletable(tag_lists),
     "nominalTime": _deletable(plain),
     "headwater_runClosed": _deletable(closures),
     "headwater_metricPoints": _deletable(metric_points),
@@ -288,6 +392,8 @@ RUN_FACETS: Facets = {
     "␛": _deletable(odd),
 }
 JOB_FACETS: Facets = {
+    **SEARCHED_JOB_FACETS,
+    "tags": _deletable(tag_lists),
     "jobType": _deletable(job_types),
     "lineage": _deletable(job_lineages),
     "nominalTime": _deletable(plain),
@@ -337,6 +443,8 @@ def job_events(draw: DrawFn) -> Body:
 def dataset_events(draw: DrawFn) -> Body:
     subject: Body = dict(draw(datasets))
     subject["facets"] = draw(_some({**DATASET_FACETS, **GOVERNANCE_FACETS}))
+    if subject["facets"].keys() & {"headwater_describing", "headwater_owning"}:
+        subject["facets"] |= draw(_some(STATED_FACETS))
     if draw(st.integers(0, 3)) == 3:
         subject["facets"]["headwater_emission"] = draw(_deletable(emissions))
     return {"eventTime": draw(st.sampled_from(TIMES)), "dataset": subject}
@@ -361,10 +469,37 @@ GARBAGE = [
     b'{"eventTime": "2024-03-01T10:00:00Z", "run": {"runId": "1"}, "job": {"name": "P"}}',
 ]
 
-events = st.one_of(run_events(), run_events(), run_events(), run_events(), job_events(), dataset_events())
+PRODUCERS = ["https://dbt.example", "https://steward.example", "", "\x00", None, 4]
+producers = _rarely(st.sampled_from(PRODUCERS), st.sampled_from(PRODUCERS[:2]), 8)
+
+
+def _by(event: Body, producer: Any) -> Body:
+    return {"producer": producer, **event}
+
+
+_bodies = st.one_of(run_events(), run_events(), run_events(), run_events(), job_events(), dataset_events())
+events = st.one_of(_bodies, st.builds(_by, _bodies, producers))
 values = _rarely(st.sampled_from(GARBAGE), st.builds(written, events, st.booleans()), 30)
 large_universes = st.lists(values, min_size=7, max_size=16)
 universes = st.one_of(st.lists(values, min_size=1, max_size=5), large_universes)
+
+
+@st.composite
+def tagging_events(draw: DrawFn) -> Body:
+    """An event that tags: its run, its job or datasets, by one of few producers."""
+    event = _by(draw(_bodies), draw(producers))
+    holders = [event[name] for name in ("run", "job", "dataset") if name in event]
+    holders += [item for name in ("inputs", "outputs") for item in event.get(name) or []]
+    for holder in holders:
+        if isinstance(holder.get("facets"), dict) and draw(st.booleans()):
+            holder["facets"]["tags"] = draw(_deletable(tag_lists))
+    return event
+
+
+#: Few events, nearly all of which tag something.
+tagging_universes = st.lists(
+    st.builds(written, tagging_events(), st.booleans()), min_size=2, max_size=10, unique=True
+)
 
 
 def _stretched(pool: list[Body], seed: int, length: int) -> list[bytes]:

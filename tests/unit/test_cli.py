@@ -112,7 +112,7 @@ def test_the_tree_names_what_was_read_and_the_steps_between(
     code, out, _ = run(capsys, "lineage", "churn-model", "--store", store)
     assert code == 0
     assert out.splitlines() == [
-        "churn-model  table1:9f9f9f9f…  Model · Forest",
+        "churn-model  table1:9f9f9f9f…  Model · Forest  made from recalled",
         "└─ train  ns/churn  run 0198c2f4…  1970-01-01 00:04:00Z  1 µs  git 4f1c9ab (clean)",
         "   ├─ customers  table1:9e9e9e9e…  Dataset · 7,043 × 2  recalled  s3://lake/customers.csv",
         "   │  └─ load  ns/churn  run 0198c2f4…  1970-01-01 00:02:00Z  1 µs  git 4f1c9ab (clean)",

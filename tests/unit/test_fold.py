@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from headwater.consumers.derive import derive
-from headwater.consumers.fold import Folder, Names, RunFold, run_id_of
+from headwater.consumers.fold import Folder, RunFold, run_id_of
+from headwater.consumers.mentions import Names
 from headwater.schemas import ids
 from headwater.schemas.errors import Corrupt, Unparseable
 from headwater.schemas.openlineage import parse

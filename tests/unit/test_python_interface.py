@@ -11,6 +11,7 @@ import pytest
 from headwater import consumers
 
 PUBLIC = [
+    "Curation",
     "EmitterReport",
     "Lineage",
     "Progress",

@@ -17,7 +17,9 @@ from headwater.schemas.events import (
     AssetAliased,
     AssetConsumed,
     AssetCreated,
+    AssetDescribed,
     AssetErased,
+    AssetOwned,
     AssetRecalled,
     AssetRef,
     AssetTagged,
@@ -29,6 +31,7 @@ from headwater.schemas.events import (
     Identifier,
     MetricPoint,
     MetricsLogged,
+    Owner,
     PipelineFailed,
     PipelineStarted,
     StepCompleted,
@@ -291,6 +294,8 @@ EVERYWHERE: list[Event] = [
     AssetAliased(time=1, asset=REF, alias=S),
     AssetRecalled(time=1, asset=AssetRef(namespace="n", name=S), reason=S),
     AssetErased(time=1, asset=REF, reason=S, location=S),
+    AssetDescribed(time=1, asset=REF, description=S),
+    AssetOwned(time=1, asset=REF, owners=(Owner(name=S, role=S),)),
 ]
 
 

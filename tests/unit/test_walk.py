@@ -41,17 +41,19 @@ def _rolled_back(connection: Connection) -> Iterator[None]:
     connection.rollback()
 
 
-def oracle(graph: Graph) -> Bound:
+def oracle(graph: Graph, as_of: int | None = None, include_failed: bool = False) -> Bound:
     """The reference binding and walk over the same rows, which looks at every row for every question."""
     found = Tables()
     for name in ("dataset", "version", "run", "run_input", "run_output", "run_edge", "edge_map"):
         for row in graph.rows[name].values():
             found.rows[name].add(tuple(row[column] for column in columns(name)))
-    return Bound(found)
+    return Bound(found, as_of, include_failed)
 
 
 NAMES = ("a", "b", "c", "d")
 TIMES = st.integers(0, 6)
+#: Now; as of a time that events have, or one that none has; long before and long after all of them.
+AS_OF = st.one_of(st.none(), st.none(), TIMES, st.integers(-1, 14), st.sampled_from([-(2**61), 2**61]))
 
 
 @st.composite
@@ -74,7 +76,12 @@ def graphs(draw: st.DrawFn) -> Graph:
 def _outputs(draw: st.DrawFn, graph: Graph, number: int) -> tuple[bytes, bool]:
     kind = draw(st.sampled_from([0, 0, 0, 0, 1, 2]))
     streaming = draw(st.booleans()) and draw(st.booleans())
-    run = graph.run(str(number), kind=kind, streaming=streaming)
+    state = draw(st.sampled_from([2, 3, 3, 4, 5, 5]))
+    ended_at = None if state == 2 else draw(TIMES)
+    last_at = draw(TIMES)
+    run = graph.run(
+        str(number), kind=kind, streaming=streaming, state=state, ended_at=ended_at, last_at=last_at
+    )
     facet = graph.facet("columnLineage", {"of": number})
     for _ in range(draw(st.integers(0, 3))):
         target = draw(st.sampled_from(NAMES))
@@ -137,13 +144,18 @@ def productions_of(found: walk.Walk) -> dict[bytes, int]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(graph=graphs())
-def test_a_walk_up_finds_what_the_slow_reference_finds(connection: Connection, graph: Graph) -> None:
-    truth = oracle(graph)
+@given(graph=graphs(), as_of=AS_OF, include_failed=st.booleans())
+def test_a_walk_up_finds_what_the_slow_reference_finds(
+    connection: Connection, graph: Graph, as_of: int | None, include_failed: bool
+) -> None:
+    truth = oracle(graph, as_of, include_failed)
     with connection.begin_nested() as inserted:
         graph.insert(connection)
+        everything = list(graph.rows["run_output"])
+        assert {p.id for p in walk.productions(connection, everything, as_of)} == set(truth.outputs)
         for start in truth.outputs:
-            found = walk.upstream(connection, walk.productions(connection, [start]))
+            starts = walk.productions(connection, [start], as_of)
+            found = walk.upstream(connection, starts, as_of=as_of, include_failed=include_failed)
             assert productions_of(found) == truth.upstream(start)
             assert {
                 edge for edge in found.edges if not isinstance(found.nodes[edge[0]], walk.Origin)
@@ -152,6 +164,11 @@ def test_a_walk_up_finds_what_the_slow_reference_finds(connection: Connection, g
                 for child in truth.upstream(start)
                 for parent in truth.parents(child)
                 if parent != child
+            }
+            assert {edge for edge in found.edges if found.possible(*edge)} == {
+                (parent, child)
+                for child in truth.upstream(start)
+                for parent in truth.parents(child, possible=True)
             }
             assert found.truncated is None
         inserted.rollback()
@@ -167,13 +184,16 @@ def _named_unseen(found: walk.Walk) -> set[tuple[bytes, bytes]]:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(graph=graphs())
-def test_a_walk_down_finds_what_the_slow_reference_finds(connection: Connection, graph: Graph) -> None:
-    truth = oracle(graph)
+@given(graph=graphs(), as_of=AS_OF, include_failed=st.booleans())
+def test_a_walk_down_finds_what_the_slow_reference_finds(
+    connection: Connection, graph: Graph, as_of: int | None, include_failed: bool
+) -> None:
+    truth = oracle(graph, as_of, include_failed)
     with connection.begin_nested() as inserted:
         graph.insert(connection)
         for start in truth.outputs:
-            found = walk.downstream(connection, walk.productions(connection, [start]))
+            starts = walk.productions(connection, [start], as_of)
+            found = walk.downstream(connection, starts, as_of=as_of, include_failed=include_failed)
             assert productions_of(found) == truth.downstream(start)
         inserted.rollback()
 
@@ -331,3 +351,32 @@ def test_ids_are_bytes_and_nothing_is_left_of_a_walk_in_an_unused_file(tmp_path:
         assert walk.productions(opened, [bytes(16)]) == []
         assert walk.upstream(opened, []).nodes == {}
     engine.dispose()
+
+
+def test_what_the_next_writer_reads_later_is_not_read_yet(connection: Connection) -> None:
+    graph = Graph()
+    first = graph.output(graph.run("1"), "table", at=10)
+    updating = graph.run("2", ended_at=900, last_at=900)
+    second = graph.output(updating, "table", at=20)
+    graph.input(updating, "table", at=900)
+    graph.insert(connection)
+    for as_of, edges in ((899, []), (900, [(first, second)])):
+        found = walk.downstream(connection, walk.productions(connection, [first], as_of), as_of=as_of)
+        assert list(found.edges) == edges
+        up = walk.upstream(connection, walk.productions(connection, [second], as_of), as_of=as_of)
+        assert list(up.edges) == edges
+
+
+def test_content_first_written_after_it_was_read_has_no_writer_until_then(connection: Connection) -> None:
+    graph = Graph()
+    reader = graph.run("reader")
+    graph.input(reader, "table", "v1", at=10)
+    made = graph.output(reader, "model", "m", at=15)
+    written = graph.output(graph.run("writer"), "table", "v1", at=20)
+    graph.insert(connection)
+    for as_of, edges in ((19, []), (20, [(written, made)]), (None, [(written, made)])):
+        up = walk.upstream(connection, walk.productions(connection, [made], as_of), as_of=as_of)
+        assert [edge for edge in up.edges if isinstance(up.nodes[edge[0]], walk.Production)] == edges
+        origin = walk.Origin(graph.dataset("table"), graph.dataset("table"), None, None, False)
+        down = walk.downstream(connection, [origin], as_of=as_of)
+        assert (made in down.nodes) == (edges == [])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headwater.consumers.asking import Lineage as Lineage
     from headwater.consumers.completeness import EmitterReport as EmitterReport
     from headwater.consumers.completeness import emitters as emitters
+    from headwater.consumers.governing import Curation as Curation
     from headwater.consumers.log import open_log as open_log
     from headwater.consumers.replaying import Verification as Verification
     from headwater.consumers.replaying import replay as replay
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # No public name may be a module's too, or importing that module would hide it; `quarantine` is one.
 _HOMES = {
+    "Curation": "governing",
     "EmitterReport": "completeness",
     "Lineage": "asking",
     "Progress": "runner",

@@ -1,7 +1,8 @@
 """The run at the top of a run: named by its events, or found by walking up when it is asked, in SQL.
 
 The events of the parents may arrive later than those of a run, or never; so, like what an input
-is bound to, this is never stored. The text reads the same on SQLite and PostgreSQL.
+is bound to, this is never stored. The text reads the same on SQLite and PostgreSQL. (A condition
+there that names `up` needlessly keeps SQLite from reading all runs into a Bloom filter first.)
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ ROOT = """CASE
       SELECT r.parent_run_id
       UNION
       SELECT p.parent_run_id FROM up CROSS JOIN run p
-      WHERE p.run_id = up.id AND p.root_run_id IS NULL AND p.parent_run_id IS NOT NULL)
+      WHERE p.run_id = up.id
+        AND (up.id IS NULL OR (p.root_run_id IS NULL AND p.parent_run_id IS NOT NULL)))
     SELECT COALESCE(p.root_run_id, up.id)
     FROM up LEFT JOIN run p ON p.run_id = up.id
     WHERE p.root_run_id IS NOT NULL OR p.parent_run_id IS NULL

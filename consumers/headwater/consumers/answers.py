@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
+from headwater.consumers.shown import Shown, Tabular
 from headwater.schemas.errors import HeadwaterError
 
 Direction: TypeAlias = Literal["up", "down"]
@@ -54,7 +55,7 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Shown):
     """One execution. `state` is START, RUNNING, COMPLETE, FAIL, ABORT or OTHER.
 
     Times are None when no event said them. `id` is what the store calls it; `external_id` is
@@ -84,13 +85,33 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Recall:
+    """A curator says that a version must not be relied on, and nobody has lifted that.
+
+    `whole`: all versions of the asset are meant, and `version` is None. It is also None for what a run
+    (`run_id`) wrote without naming a version.
+    """
+
+    namespace: str
+    name: str
+    version: str | None
+    run_id: str | None
+    whole: bool
+    reason: str | None
+    actor: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node(Shown):
     """One node of a lineage.
 
     A `production` is one run's writing of one version; an `origin` is something read that no
     known run wrote (`note` says why: unknown, dropped, unseen); a `reader` is a run that read
     and wrote nothing of it. `summary` is what is worth knowing at a glance; `more` says that
-    the lineage goes on here beyond the depth asked for.
+    the lineage goes on here beyond the depth asked for. `recalled`: this version must not be relied
+    on; `recalled_upstream`: something that it was made of, however far up and shown or not, must
+    not (None: that could not be found out within bounds).
     """
 
     id: str
@@ -108,6 +129,7 @@ class Node:
     more: bool
     run: Run | None
     note: str | None = None
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +137,8 @@ class Edge:
     """`target` was made from `source` (ids of nodes).
 
     `inferred`: which production was read is our conclusion, no event named it. `ambiguous`: it
-    may as well have been another, published about then. `role` is how the input came to be
+    may as well have been another, published about then. `possible`: the run of `source` failed, and
+    may or may not have written it by the time of reading. `role` is how the input came to be
     known: listed, lineage, rename or alter.
     """
 
@@ -123,15 +146,17 @@ class Edge:
     target: str
     inferred: bool
     ambiguous: bool = False
+    possible: bool = False
     role: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Graph:
+class Graph(Tabular):
     """A lineage: everything up- or downstream of `roots`, breadth-first, true depths.
 
     `truncated` is None when the answer is whole, `depth` when it goes on beyond `depth` (the
-    nodes with `more`), `limit` when there were more than `limit` nodes.
+    nodes with `more`), `limit` when there were more than `limit` nodes. `as_of` is the time that
+    the answer is about, None for now.
     """
 
     direction: Direction
@@ -141,6 +166,7 @@ class Graph:
     truncated: Truncated | None
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    as_of: datetime | None = None
 
     def node(self, id: str) -> Node:
         """The node called `id`; raises KeyError."""
@@ -175,6 +201,7 @@ class Read:
     role: str
     first_at: datetime
     ambiguous: bool = False
+    recalled: bool = False
 
     @property
     def inferred(self) -> bool:
@@ -193,26 +220,35 @@ class Written:
     run_id: str
     state: str
     lifecycle: str | None = None
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What a curator said and has not withdrawn: a tag, an alias, a recall or an erasure."""
+    """What a curator said and nobody has withdrawn.
+
+    `kind` is tag, description, ownership (`value` has pairs of name and role, as JSON), alias, recall or
+    erasure. `whole`: it is about the asset, not about one version of it. `version` is also None for
+    what a run (`run_id`) wrote without naming a version.
+    """
 
     kind: str
     key: str
     value: str | None
     version: str | None
+    run_id: str | None = None
+    whole: bool = False
     actor: str | None
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AssetDetails:
+class AssetDetails(Shown):
     """Everything known of one production and of the asset it belongs to.
 
     `production` is None for an asset that was read but, as far as the log knows, never written.
-    `facets` are the production's, verbatim, by name.
+    `facets` are the production's, verbatim, by name. `recalls` hold for it, `upstream_recalls` for what
+    it was made of, however far up; there may be more of those when they are not `complete`.
     """
 
     namespace: str
@@ -233,6 +269,10 @@ class AssetDetails:
     statements: tuple[Statement, ...]
     history: tuple[Written, ...]
     facets: Mapping[str, Any]
+    as_of: datetime | None = None
+    recalls: tuple[Recall, ...] = ()
+    upstream_recalls: tuple[Recall, ...] = ()
+    upstream_recalls_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +287,7 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunDetails:
+class RunDetails(Shown):
     """Everything known of one run. `facets` are the run's and its job's, verbatim, by name."""
 
     run: Run
@@ -259,11 +299,17 @@ class RunDetails:
     children: tuple[Run, ...]
     metrics: tuple[Metric, ...]
     facets: Mapping[str, Any]
+    as_of: datetime | None = None
+    upstream_recalls: tuple[Recall, ...] = ()
+    upstream_recalls_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asset:
-    """A line of the listing of assets."""
+class Asset(Shown):
+    """A line of the listing of assets.
+
+    `recalls` hold for it or for versions of it; `recalled`: one of them for its last version.
+    """
 
     namespace: str
     name: str
@@ -271,6 +317,8 @@ class Asset:
     versions: int
     last_version: str | None
     last_published_at: datetime | None
+    recalled: bool = False
+    recalls: int = 0
 
 
 def as_json(answer: Any) -> Any:

@@ -16,7 +16,13 @@ from headwater.consumers.tables import projection, quarantine
 from headwater.consumers.version import code_version
 from headwater.schemas.errors import Misconfigured
 
-__all__ = ["Entry", "accepted_damage", "admit", "code_version", "entry"]
+__all__ = ["Entry", "accepted_damage", "admit", "code_version", "entry", "folded_by", "require_version"]
+
+#: What to do with a store whose rows mean something else than this code's.
+REBUILD = (
+    "fold the log into a fresh store with `headwater replay --into URL`, "
+    "then set `store` in headwater.yaml to that URL"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +43,35 @@ def admit(store: Store, name: str, version: int, *, known_at: int | None = None)
         held = _entry(tx, name)
     if held is None:  # pragma: no cover - it was inserted a moment ago, or is another's
         raise Misconfigured(f"the store {store.url} lost its entry for {name}")
-    if held.version != version:
-        raise Misconfigured(
-            f"the store {store.url} was built by version {held.version} of {name}, this is {version}",
-            remedy="rebuild it beside the old one with `headwater replay --into`",
-        )
+    require_version(store, name, held.version, version)
     if held.known_at != known_at:
         raise Misconfigured(
             f"the store {store.url} holds {_extent(held.known_at)}, not {_extent(known_at)}",
             remedy="replay into another store",
         )
+
+
+def require_version(store: Store, name: str, held: int, version: int) -> None:
+    """Raise `Misconfigured`, naming the commands to run, unless the rows were folded by this `version`."""
+    if held < version:
+        raise Misconfigured(
+            f"the store {store.url} was folded by version {held} of the {name} projection, this headwater "
+            f"folds by version {version}",
+            remedy=REBUILD,
+        )
+    if held > version:
+        raise Misconfigured(
+            f"the store {store.url} was folded by version {held} of the {name} projection, newer than this "
+            f"headwater's {version}",
+            remedy="use the newer headwater",
+        )
+
+
+def folded_by(store: Store, name: str) -> int | None:
+    """The version of the projection that wrote the rows of `store`; None where nothing was consumed."""
+    with store.connecting() as connection:
+        held = _entry(connection, name)
+    return None if held is None else held.version
 
 
 def entry(store: Store, name: str) -> Entry:

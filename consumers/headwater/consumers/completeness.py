@@ -8,14 +8,17 @@ Events of other producers carry no numbers; nothing is said about them here.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from headwater.consumers.store import Store
 from headwater.consumers.tables import event
+
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,36 +60,66 @@ class EmitterReport:
 def emitters(store: Store, *, incomplete_only: bool = False) -> list[EmitterReport]:
     """Every emitter in the order of its first event; `incomplete_only` leaves out those that are certain."""
     with store.connecting() as connection:
-        gaps, broken = _faults(connection)
-        last = func.max(event.c.sequence)
-        columns = (
-            event.c.emitter_id,
-            func.count(event.c.sequence.distinct()),
-            last,
-            func.min(event.c.at),
-            func.max(event.c.at),
-            func.max(event.c.sequence).filter(event.c.final.is_(True)) == last,
-        )
-        query = select(*columns).where(event.c.emitter_id.is_not(None)).group_by(event.c.emitter_id)
-        reports = [
-            EmitterReport(
-                emitter_id=str(UUID(bytes=emitter)),
-                events=count,
-                last_sequence=sequence,
-                first_at=first_at,
-                last_at=last_at,
-                closed=bool(closed),
-                gaps=tuple(gaps[emitter]),
-                broken=tuple(broken[emitter]),
-            )
-            for emitter, count, sequence, first_at, last_at, closed in connection.execute(query)
-        ]
+        reports = [report for report in each_emitter(connection) if not (incomplete_only and report.complete)]
     reports.sort(key=lambda report: (report.first_at, report.emitter_id))
-    return [report for report in reports if not (incomplete_only and report.complete)]
+    return reports
 
 
-def _faults(connection: Connection) -> tuple[dict[bytes, list[Gap]], dict[bytes, list[int]]]:
-    """The gaps and the broken links of every emitter, from each event and the one before it."""
+def each_emitter(connection: Connection, as_of: int | None = None) -> Iterator[EmitterReport]:
+    """Every emitter, by id, as its events tell (until `as_of`, in µs); one at a time is held in memory."""
+    last = func.max(event.c.sequence)
+    columns = (
+        event.c.emitter_id,
+        func.count(event.c.sequence.distinct()),
+        last,
+        func.min(event.c.at),
+        func.max(event.c.at),
+        func.max(event.c.sequence).filter(event.c.final.is_(True)) == last,
+    )
+    query = select(*columns).where(_emitted(as_of)).group_by(event.c.emitter_id).order_by(event.c.emitter_id)
+    faults = _faults(connection, as_of)
+    fault = next(faults, None)
+    for emitter, count, sequence, first_at, last_at, closed in _streamed(connection, query):
+        gaps, broken = list[Gap](), list[int]()
+        while fault is not None and fault.emitter == emitter:
+            if fault.gap is not None:
+                gaps.append(fault.gap)
+            if fault.is_broken:
+                broken.append(fault.sequence)
+            fault = next(faults, None)
+        yield EmitterReport(
+            emitter_id=str(UUID(bytes=emitter)),
+            events=count,
+            last_sequence=sequence,
+            first_at=first_at,
+            last_at=last_at,
+            closed=bool(closed),
+            gaps=tuple(gaps),
+            broken=tuple(broken),
+        )
+
+
+def _emitted(as_of: int | None) -> ColumnElement[bool]:
+    ours = event.c.emitter_id.is_not(None)
+    return ours if as_of is None else and_(ours, event.c.at <= as_of)
+
+
+def _streamed(connection: Connection, query: Select[Any]) -> Iterator[Any]:
+    with connection.execute(query, execution_options={"yield_per": _PAGE}) as result:
+        yield from result
+
+
+class _Fault(NamedTuple):
+    """An event before which numbers are missing, or that does not follow the one before."""
+
+    emitter: bytes
+    sequence: int
+    gap: Gap | None
+    is_broken: bool
+
+
+def _faults(connection: Connection, as_of: int | None) -> Iterator[_Fault]:
+    """What is wrong with each event and the one before it, by emitter and number."""
     chain, order = event.c.emitter_id, (event.c.sequence, event.c.event_id)
     pairs = (
         select(
@@ -96,7 +129,7 @@ def _faults(connection: Connection) -> tuple[dict[bytes, list[Gap]], dict[bytes,
             func.lag(event.c.sequence).over(partition_by=chain, order_by=order).label("sequence_before"),
             func.lag(event.c.event_id).over(partition_by=chain, order_by=order).label("event_before"),
         )
-        .where(event.c.emitter_id.is_not(None))
+        .where(_emitted(as_of))
         .subquery()
     )
     before = func.coalesce(pairs.c.sequence_before, -1)
@@ -107,14 +140,11 @@ def _faults(connection: Connection) -> tuple[dict[bytes, list[Gap]], dict[bytes,
         pairs.c.sequence == pairs.c.sequence_before,
     )
     gap = pairs.c.sequence > before + 1
-    query = select(pairs.c.emitter_id, pairs.c.sequence, before, gap, mismatch)
-    gaps: dict[bytes, list[Gap]] = defaultdict(list)
-    broken: dict[bytes, list[int]] = defaultdict(list)
-    for emitter, sequence, last_seen, is_gap, is_mismatch in connection.execute(
-        query.where(or_(gap, mismatch))
-    ):
-        if is_gap:
-            gaps[emitter].append(Gap(last_seen + 1, sequence - 1))
-        if is_mismatch:
-            broken[emitter].append(sequence)
-    return gaps, broken
+    query = (
+        select(pairs.c.emitter_id, pairs.c.sequence, before, gap, mismatch)
+        .where(or_(gap, mismatch))
+        .order_by(pairs.c.emitter_id, pairs.c.sequence)
+    )
+    for emitter, sequence, last_seen, is_gap, is_mismatch in _streamed(connection, query):
+        missing = Gap(last_seen + 1, sequence - 1) if is_gap else None
+        yield _Fault(emitter, sequence, missing, bool(is_mismatch))

@@ -1,6 +1,7 @@
 """The rows that one run's fold stands for: a pure function, whatever order the fold was made in.
 
-`derive` turns a `RunFold` into the rows of `run`, `run_input`, `run_output` and `run_edge`.
+`derive` turns a `RunFold` into the rows of `run`, `run_input`, `run_output`, `run_edge` and
+`run_lineage`.
 It never looks at another run: which version an unversioned input read is bound in the query
 (R20), not here. Ids and lists of ids are hex text, as in the fold.
 """
@@ -9,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import orjson
 
 from headwater.consumers.fold import Observation, Registers, RunFold, time_of
-from headwater.schemas import ids
 from headwater.schemas.openlineage import Kind, Rank
 
 LISTED, BY_LINEAGE, BY_RENAME, BY_ALTER = range(4)
@@ -27,18 +27,19 @@ _VERSION = 64
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
+class Derived(NamedTuple):
     """Rows in the tables' column order; each set sorted, so that equal folds give equal bytes."""
 
     run: Row
     inputs: list[Row]
     outputs: list[Row]
     edges: list[Row]
+    lineage: list[Row]
 
     def hashes(self) -> tuple[str, str, str, str]:
         """128 bits over each row set, in hex; equal means that nothing needs to be written."""
-        return _hash([self.run]), _hash(self.inputs), _hash(self.outputs), _hash(self.edges)
+        stated = _hash([*self.edges, *self.lineage])
+        return _hash([self.run]), _hash(self.inputs), _hash(self.outputs), stated
 
 
 _EMPTY = hashlib.sha256(b"[]").hexdigest()[:32]
@@ -66,14 +67,18 @@ class _Derivation:
         outputs, renamed, altered = self._observed_outputs()
         edges = self._live_pairs()
         inputs = self._observed_inputs()
-        inputs += self._implied_inputs({row[1] for row in inputs}, edges, renamed, altered)
+        if edges or renamed or altered:
+            inputs += self._implied_inputs({row[1] for row in inputs}, edges, renamed, altered)
         # Total orders: no two inputs share their three ids and no two outputs their production,
         # or the order of a dictionary would decide the hash.
+        inputs.sort(key=lambda row: (row[1], row[2] or "", row[3] or ""))
+        outputs.sort(key=itemgetter(0))
         return Derived(
             run=self._run(),
-            inputs=sorted(inputs, key=lambda row: (row[1], row[2] or "", row[3] or "")),
-            outputs=sorted(outputs, key=lambda row: row[0]),
+            inputs=inputs,
+            outputs=outputs,
             edges=sorted((self.run_id, pair[:_DATASET], pair[_DATASET:]) for pair in edges),
+            lineage=sorted((self.run_id, body) for body in self._live("b")),
         )
 
     # -- the run ------------------------------------------------------------------------
@@ -140,8 +145,7 @@ class _Derivation:
     def _production_of(self, key: str) -> str | None:
         if len(key) <= _VERSION:
             return None
-        run, dataset, version = key[_VERSION:], key[:_DATASET], key[_DATASET:_VERSION]
-        return ids.production_id(bytes.fromhex(run), bytes.fromhex(dataset), bytes.fromhex(version)).hex()
+        return _id("production", key[_VERSION:], key[:_DATASET], key[_DATASET:_VERSION])
 
     def _implied_inputs(
         self, listed: set[str], pairs: dict[str, int], renamed: dict[str, int], altered: dict[str, int]
@@ -199,10 +203,10 @@ class _Derivation:
         live: bool,
         facets: str,
     ) -> Row:
-        run, where = bytes.fromhex(self.run_id), bytes.fromhex(dataset)
-        named = bytes.fromhex(version) if version else ids.unversioned_output_id(where, run)
-        production = ids.production_id(run, where, named).hex()
-        head = (production, self.run_id, dataset, named.hex(), bool(version), published)
+        run = self.run_id
+        named = version or _id("unversioned", dataset, run)
+        production = _id("production", run, dataset, named)
+        head = (production, run, dataset, named, bool(version), published)
         return (*head, lifecycle, basis, edge_facet, live, facets)
 
     def _published(self, observation: Observation, versioned: bool) -> int | None:
@@ -246,10 +250,14 @@ class _Derivation:
 
     def _live_pairs(self) -> dict[str, int]:
         """(target + source) that the lineage facets still state, with the time of the newest statement."""
-        floor = self._floor("lf")
-        stamps = self.stamps
-        pairs = self.doc.get("l", {})
-        return {pair: time_of(stamps[at]) for pair, at in pairs.items() if stamps[at] >= floor}
+        return {pair: time_of(self.stamps[at]) for pair, at in self._live("l").items()}
+
+    def _live(self, key: str) -> dict[str, int]:
+        """What of the lineage facets under `key` was said since the floor, with the stamps' indexes (R24)."""
+        if key not in self.doc:
+            return {}
+        floor, stamps = self._floor("lf"), self.stamps
+        return {stated: at for stated, at in self.doc[key].items() if stamps[at] >= floor}
 
     def _floor(self, key: str) -> str:
         index = self.doc.get(key)
@@ -266,6 +274,10 @@ class _Derivation:
 def _rows_of(observations: dict[str, Observation]) -> Iterable[tuple[str, Observation, list[Observation]]]:
     """Observations that are rows of their own, each with those it absorbs, nearest first (R16)."""
     absorbed = {key[:length] for key in observations for length in (_DATASET, _VERSION) if len(key) > length}
+    if not absorbed:
+        for key, own in observations.items():
+            yield key, own, []
+        return
     for key, own in observations.items():
         if key not in absorbed:
             below = [observations.get(key[:length]) for length in (_VERSION, _DATASET) if len(key) > length]
@@ -290,6 +302,11 @@ def _basis(explicit: bool, lifecycle: str | None, registers: Registers) -> tuple
         return NO_UPSTREAM, None
     columns = registers.get("dcolumnLineage", ())
     return (BY_COLUMNS, columns[1]) if len(columns) > 2 else (ALL_INPUTS, None)
+
+
+def _id(kind: str, *ids: str) -> str:
+    """As `headwater.schemas.ids` makes them, of ids in hex, which are storable as they are."""
+    return hashlib.sha256("\0".join((kind, *ids)).encode()).hexdigest()[:32]
 
 
 def _join(facets: set[str]) -> str:

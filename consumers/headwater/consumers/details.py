@@ -7,25 +7,43 @@ any producer may have written anything into them, so what does not look as expec
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-import orjson
 from sqlalchemy import Connection
 
 from headwater.consumers.answers import Code, Edge, Graph, Job, Node, Run
+from headwater.consumers.existence import document
 from headwater.consumers.naming import id_text
-from headwater.consumers.statements import Statements
+from headwater.consumers.recalls import Recalls, descent
+from headwater.consumers.statements import Rows, Statements
+from headwater.consumers.times import instant as instant
+from headwater.consumers.times import moment as moment
 from headwater.consumers.walk import Input, Origin, Production, Reader, Walk
 from headwater.schemas.text import original
 
 Facets: TypeAlias = Mapping[str, Any]
 
 STATES = ("OTHER", "START", "RUNNING", "COMPLETE", "ABORT", "FAIL")
+RUNNING = STATES.index("RUNNING")
+POSSIBLY_WRITTEN = "possibly written"
 ROLES = ("listed", "lineage", "rename", "alter")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMMARY_PARAMETERS = 3
 _SUMMARY_METRICS = 3
+#: The facets that say what an asset is and which code ran, in a line.
+TELLING = frozenset(
+    {
+        "headwater_asset",
+        "datasetType",
+        "dataSource",
+        "schema",
+        "dataQualityMetrics",
+        "outputStatistics",
+        "headwater_model",
+        "headwater_metrics",
+        "headwater_code",
+        "sourceCodeLocation",
+    }
+)
 # A model has dozens of parameters, most of them defaults: these tell one from the other.
 _TELLING = (
     "max_depth",
@@ -40,30 +58,25 @@ _TELLING = (
 )
 
 
-def instant(time: int | None) -> datetime | None:
-    """µs since 1970 as an aware datetime; what lies outside its years is clipped to their ends."""
-    return None if time is None else moment(time)
-
-
-def moment(time: int) -> datetime:
-    """As `instant`, for a time that is there."""
-    try:
-        return _EPOCH + timedelta(microseconds=time)
-    except OverflowError:
-        return (datetime.max if time > 0 else datetime.min).replace(tzinfo=UTC)
-
-
 class Details:
-    """Loads what ids are called; each thing once."""
+    """Loads what ids are called; each thing once.
 
-    def __init__(self, connection: Connection) -> None:
-        self._statements = Statements(connection)
+    As of a time (µs since 1970 UTC, inclusive) runs are in the state that they were in, and
+    recalled is what had been recalled. Facets of runs are the last ones: no more is kept of them.
+    `brief`: of the facets only those that the nodes of a graph are described by (`TELLING`).
+    """
+
+    def __init__(self, connection: Connection, as_of: int | None = None, *, brief: bool = False) -> None:
+        self._statements = Statements(connection, as_of)
+        self._as_of = as_of
+        self._brief = brief
         self.names: dict[bytes, tuple[str, str]] = {}
         self.versions: dict[bytes, str] = {}
         self.runs: dict[bytes, Run] = {}
         self.run_facets: dict[bytes, Facets] = {}
         self.facets: dict[bytes, Facets] = {}
-        self._recalled: dict[tuple[bytes, bytes | None], bool] = {}
+        self._connection = connection
+        self._recalls: Recalls | None = None
 
     def load_names(self, datasets: Iterable[bytes]) -> None:
         for id, namespace, name in self._statements.names(set(datasets) - self.names.keys()):
@@ -74,26 +87,40 @@ class Details:
             self.versions[id] = original(version)
 
     def load_runs(self, runs: Iterable[bytes]) -> None:
-        rows = self._statements.runs(set(runs) - self.runs.keys())
+        rows = self._then(self._statements.runs(set(runs) - self.runs.keys()))
         self.run_facets.update(self._bodies({row[0]: row[14] for row in rows}))
         for row in rows:
             self.runs[row[0]] = _run(row, self.run_facets[row[0]])
+
+    def _then(self, rows: Rows) -> Rows:
+        """Rows of runs with their state, start, end and last event as of the time asked for."""
+        as_of = self._as_of
+        if as_of is None:
+            return rows
+        went_on = [row[0] for row in rows if row[6] > as_of]
+        told = {row[0]: row[1:] for row in self._statements.states_then(went_on)}
+        return [_state_then(row, told[row[0]], as_of) if row[0] in told else row for row in rows]
 
     def load_facets(self, productions: Collection[bytes]) -> None:
         rows = self._statements.output_facets(set(productions) - self.facets.keys())
         self.facets.update(self._bodies(dict(rows)))
 
-    def load_recalls(self, datasets: Iterable[bytes]) -> None:
-        for dataset, version, withdrawn in self._statements.recalls(set(datasets)):
-            self._recalled[dataset, version] = not withdrawn
+    @property
+    def recalls(self) -> Recalls:
+        if self._recalls is None:
+            self._recalls = Recalls(self._connection, self._as_of)
+        return self._recalls
 
     def recalled(self, dataset: bytes, version: bytes | None) -> bool:
-        return self._recalled.get((dataset, version), False) or self._recalled.get((dataset, None), False)
+        return bool(self.recalls.of(dataset, version))
 
     def _bodies(self, lists: Mapping[bytes, bytes]) -> dict[bytes, Facets]:
         ids = {owner: [text[at : at + 16] for at in range(0, len(text), 16)] for owner, text in lists.items()}
         wanted = {id for listed in ids.values() for id in listed}
-        known = {row[0]: (row[1], orjson.loads(row[2])) for row in self._statements.facets(wanted)}
+        known = {
+            row[0]: (row[1], document(row[2]))
+            for row in self._statements.facets(wanted, TELLING if self._brief else None)
+        }
         return {owner: dict(known[id] for id in listed if id in known) for owner, listed in ids.items()}
 
     def graph(self, walk: Walk, roots: Iterable[bytes], depth: int | None, limit: int) -> Graph:
@@ -103,43 +130,32 @@ class Details:
         assets = [n for n in nodes if not isinstance(n, Reader)]
         datasets = {n.dataset_id for n in assets}
         self.load_names(datasets)
-        self.load_recalls(datasets)
         self.load_versions(n.version_id for n in assets if n.version_id is not None)
         readers = [n.id for n in nodes if isinstance(n, Reader)]
         self.load_runs([*readers, *(n.run_id for n in productions)])
         self.load_facets([n.id for n in productions])
-        reads = {edge: walk.statement(*edge) for edge in walk.edges}
-        doubtful = {r.run_id for r in reads.values() if r.inferred and r.version_id is None}
+        doubtful = {row[0] for row in walk.edges.values() if row[2] is None and row[3] is None}
         ambiguous = {(run, dataset) for run, dataset in self._statements.ambiguous(doubtful)}
         texts = {id: _node_id(node, self.versions) for id, node in walk.nodes.items()}
+        tainted = descent(self._connection, walk, self.recalls, self._as_of)
         return Graph(
             direction=walk.direction,
             roots=tuple(texts[id] for id in roots if id in texts),
             depth=depth,
             limit=limit,
+            as_of=instant(self._as_of),
             truncated=walk.truncated,
-            nodes=tuple(self._node(node, texts[id], walk) for id, node in walk.nodes.items()),
-            edges=tuple(
-                Edge(
-                    source=texts[source],
-                    target=texts[target],
-                    inferred=read.inferred,
-                    ambiguous=(read.run_id, read.dataset_id) in ambiguous
-                    and read.version_id is None
-                    and not _is_later(walk.nodes[source], read),
-                    role=ROLES[read.role],
-                )
-                for (source, target), read in reads.items()
-            ),
+            nodes=tuple(self._node(node, texts[id], walk, tainted[id]) for id, node in walk.nodes.items()),
+            edges=tuple(_edge(walk, source, target, texts, ambiguous) for source, target in walk.edges),
         )
 
-    def _node(self, node: Production | Origin | Reader, id: str, walk: Walk) -> Node:
+    def _node(self, node: Production | Origin | Reader, id: str, walk: Walk, tainted: bool | None) -> Node:
         depth, more = walk.depths[node.id], node.id in walk.more
         if isinstance(node, Reader):
-            return _blank(id, "reader", depth, more, run=self.runs.get(node.id))
+            return _blank(id, "reader", depth, more, run=self.runs.get(node.id), recalled_upstream=tainted)
         namespace, name = self.names[node.dataset_id]
         version = self.versions.get(node.version_id) if node.version_id is not None else None
-        recalled = self.recalled(node.dataset_id, node.version_id)
+        recalled = self.recalls.hold_for(node)
         if isinstance(node, Origin):
             note = "dropped" if node.dropped else "not in the log" if node.production_id else "origin unknown"
             return _blank(id, "origin", depth, more, namespace, name, version, note=note, recalled=recalled)
@@ -156,10 +172,39 @@ class Details:
             published_at=instant(node.published_at),
             lifecycle=node.lifecycle,
             recalled=recalled,
+            recalled_upstream=tainted,
             depth=depth,
             more=more,
-            run=self.runs.get(node.run_id),
+            run=(run := self.runs.get(node.run_id)),
+            note=POSSIBLY_WRITTEN if _is_possible(node, run) else None,
         )
+
+
+def _edge(
+    walk: Walk,
+    source: bytes,
+    target: bytes,
+    texts: Mapping[bytes, str],
+    ambiguous: Collection[tuple[bytes, bytes]],
+) -> Edge:
+    read = walk.statement(source, target)
+    by_time = read.inferred and read.version_id is None
+    possible = by_time and walk.possible(source, target)
+    in_doubt = by_time and (read.run_id, read.dataset_id) in ambiguous
+    return Edge(
+        source=texts[source],
+        target=texts[target],
+        inferred=read.inferred,
+        ambiguous=in_doubt and not possible and not _is_later(walk.nodes[source], read),
+        possible=possible,
+        role=ROLES[read.role],
+    )
+
+
+def _is_possible(node: Production, run: Run | None) -> bool:
+    """Whether a failed run may or may not have written it, for all that its events say."""
+    failed = run is not None and run.state in ("FAIL", "ABORT")
+    return node.published_at is None and failed and node.lifecycle != "DROP"
 
 
 def _blank(
@@ -174,6 +219,7 @@ def _blank(
     run: Run | None = None,
     note: str | None = None,
     recalled: bool = False,
+    recalled_upstream: bool | None = False,
 ) -> Node:
     return Node(
         id=id,
@@ -187,6 +233,7 @@ def _blank(
         published_at=None,
         lifecycle=None,
         recalled=recalled,
+        recalled_upstream=recalled_upstream,
         depth=depth,
         more=more,
         run=run,
@@ -206,6 +253,17 @@ def _node_id(node: Production | Origin | Reader, versions: Mapping[bytes, str]) 
         return id_text(node.id)
     suffix = f"@{versions.get(node.version_id, id_text(node.version_id))}" if node.version_id else ""
     return f"origin:{id_text(node.dataset_id)}{suffix}"
+
+
+def _state_then(row: tuple[Any, ...], told: tuple[Any, ...], as_of: int) -> tuple[Any, ...]:
+    """The row of a run that went on after `as_of`, as it was then; it ran, if it ended later."""
+    last, unfinished, state, ended_at = told
+    if state is None and row[4] is not None and row[4] <= as_of:
+        state, ended_at = row[2], row[4]
+    elif state is None:
+        state = RUNNING if row[4] is not None else unfinished if unfinished is not None else row[2]
+    started = row[3] if row[3] is not None and row[3] <= as_of else None
+    return (*row[:2], state, started, ended_at, row[5], as_of if last is None else last, *row[7:])
 
 
 def _run(row: tuple[Any, ...], facets: Facets) -> Run:
@@ -249,6 +307,8 @@ def text_of(body: Facets, key: str) -> str | None:
 
 
 def _code(facets: Facets) -> Code | None:
+    if not facets:
+        return None
     body = mapping(facets, "headwater_code")
     location = mapping(facets, "sourceCodeLocation")
     dirty, line = body.get("gitDirty"), body.get("line")
@@ -306,6 +366,8 @@ def statistics(facets: Facets) -> Facets:
 
 def summary(facets: Facets) -> tuple[str, ...]:
     """What is worth knowing at a glance: the shape of data, the class of a model, the best of metrics."""
+    if not facets:
+        return ()
     model = mapping(facets, "headwater_model")
     words = [text_of(model, "class") or text_of(model, "framework") or ""]
     words[0] = words[0].rpartition(".")[2]

@@ -195,7 +195,7 @@ def _of_table(table: Table) -> Relation:
     columns = [column for column in table.columns if column.name not in left_out]
     names = tuple(column.name for column in columns)
     order = _ORDERED_BY.get(table.name) or tuple(column.name for column in table.primary_key)
-    query = select(*(cast(column, Text) if column.name == "body" else column for column in columns))
+    query = select(*(cast(column, Text) if column.name in tables.JSON else column for column in columns))
     # The id, and of an event its hash rather than its time.
     place = next(at for at, name in enumerate(names) if name.endswith("_id") or name == "a")
     return Relation(table.name, names, order, place, query.order_by(*_sorted(table.c[n] for n in order)))

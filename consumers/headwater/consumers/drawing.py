@@ -156,8 +156,10 @@ class _Tree:
         ]
 
     def _step_line(self, item: _Item) -> Line:
-        run = self._nodes[item.id].run
-        words = [("a run", "")] if run is None else step_words(run)
+        node = self._nodes[item.id]
+        words = [("a run", "")] if node.run is None else step_words(node.run)
+        if node.kind == "reader":
+            words += recall_words(node)
         return [(item.indent + item.branch, "dim"), *_joined(words)]
 
     def _asset_line(self, item: _Item, *, numbered: bool) -> Line:
@@ -213,8 +215,7 @@ def asset_words(node: Node) -> Line:
         words.append((" · ".join(told), ""))
     if node.lifecycle is not None:
         words.append((node.lifecycle.lower(), "magenta"))
-    if node.recalled:
-        words.append(("recalled", "bold red"))
+    words += recall_words(node)
     if node.note is not None:
         words.append((node.note, "dim"))
     if node.location is not None and node.location != node.name:
@@ -224,9 +225,17 @@ def asset_words(node: Node) -> Line:
     return words
 
 
+def recall_words(node: Node) -> Line:
+    """A warning of what must not be relied on, itself or in what it was made of."""
+    if node.recalled:
+        return [("recalled", "bold red")]
+    told = {True: "read recalled" if node.kind == "reader" else "made from recalled", None: "recalls unknown"}
+    return [(told[node.recalled_upstream], "red")] if node.recalled_upstream in told else []
+
+
 def step_words(run: Run) -> Line:
     """A run in a line: step, pipeline, run, time, duration, code."""
-    step, pipeline = _step_and_pipeline(run)
+    step, pipeline = step_and_pipeline(run)
     words: Line = [(step, "green")]
     if pipeline:
         words.append((pipeline, ""))
@@ -242,8 +251,8 @@ def step_words(run: Run) -> Line:
     return words
 
 
-def _step_and_pipeline(run: Run) -> tuple[str, str]:
-    """`churn.train` under `crm/churn` is the step `train` of `crm/churn`."""
+def step_and_pipeline(run: Run) -> tuple[str, str]:
+    """What ran, and as a part of what: `churn.train` under `crm/churn` is the step `train` of `crm/churn`."""
     if run.job is None:
         return "(no job)", ""
     parent = run.parent_job
@@ -256,17 +265,18 @@ def _step_and_pipeline(run: Run) -> tuple[str, str]:
 
 
 def mermaid(graph: Graph) -> str:
-    """`graph` as a Mermaid flowchart; what we inferred is dotted."""
+    """`graph` as a Mermaid flowchart; what we inferred is dotted, what is only possible says so."""
     numbers = {node.id: f"n{number}" for number, node in enumerate(graph.nodes)}
     lines = ["flowchart LR"]
     for node in graph.nodes:
         opening, closing = {"production": ('["', '"]'), "origin": ('[("', '")]'), "reader": ('(["', '"])')}[
             node.kind
         ]
-        lines.append(f"  {numbers[node.id]}{opening}{_mermaid_text(_caption(node, '<br/>'))}{closing}")
+        lines.append(f"  {numbers[node.id]}{opening}{mermaid_text(_caption(node, '<br/>'))}{closing}")
     steps = {node.id: _edge_label(node) for node in graph.nodes}
     for edge in graph.edges:
-        label = f'|"{_mermaid_text(steps[edge.target])}"|' if steps[edge.target] else ""
+        told = ", ".join(word for word in (steps[edge.target], "possibly" if edge.possible else "") if word)
+        label = f'|"{mermaid_text(told)}"|' if told else ""
         arrow = "-.->" if edge.inferred else "-->"
         lines.append(f"  {numbers[edge.source]} {arrow}{label} {numbers[edge.target]}")
     lines += [f"  %% {note}" for note in notes(graph)]
@@ -287,20 +297,21 @@ def merged(graphs: Sequence[Graph]) -> Graph:
 
 def _caption(node: Node, newline: str) -> str:
     if node.kind == "reader":
-        return _step_and_pipeline(node.run)[0] if node.run else node.id
+        return step_and_pipeline(node.run)[0] if node.run else node.id
     told = [
         node.name or node.id,
         short_version(node.version) if node.version else node.note or "",
         node.type or "",
+        *(text for text, _ in recall_words(node)),
     ]
     return newline.join(text for text in told if text)
 
 
 def _edge_label(node: Node) -> str:
-    return "" if node.run is None or node.kind == "reader" else _step_and_pipeline(node.run)[0]
+    return "" if node.run is None or node.kind == "reader" else step_and_pipeline(node.run)[0]
 
 
-def _mermaid_text(text: str) -> str:
+def mermaid_text(text: str) -> str:
     """Mermaid reads `#…;` as an entity, so every sign with a meaning becomes one."""
     kept = text.split("<br/>")
     return "<br/>".join(
@@ -309,24 +320,25 @@ def _mermaid_text(text: str) -> str:
 
 
 def dot(graph: Graph) -> str:
-    """`graph` for Graphviz; what we inferred is dashed."""
+    """`graph` for Graphviz; what we inferred is dashed, what is only possible dotted."""
     numbers = {node.id: f"n{number}" for number, node in enumerate(graph.nodes)}
     shapes = {"production": "box", "origin": "cylinder", "reader": "ellipse"}
     lines = ["digraph lineage {", "  rankdir=LR;", '  node [fontname="sans-serif"];']
     lines += [
-        f"  {numbers[node.id]} [shape={shapes[node.kind]}, label={_dot_text(_caption(node, chr(10)))}];"
+        f"  {numbers[node.id]} [shape={shapes[node.kind]}, label={dot_text(_caption(node, chr(10)))}];"
         for node in graph.nodes
     ]
     steps = {node.id: _edge_label(node) for node in graph.nodes}
     for edge in graph.edges:
-        style = ", style=dashed" if edge.inferred else ""
-        label = _dot_text(steps[edge.target])
+        style = ", style=dotted" if edge.possible else ", style=dashed" if edge.inferred else ""
+        label = dot_text(steps[edge.target])
         lines.append(f"  {numbers[edge.source]} -> {numbers[edge.target]} [label={label}{style}];")
     lines += [f"  // {note}" for note in notes(graph)]
     return "\n".join([*lines, "}"])
 
 
-def _dot_text(text: str) -> str:
+def dot_text(text: str) -> str:
+    """`text` as DOT quotes it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
@@ -340,9 +352,18 @@ def notes(graph: Graph) -> list[str]:
         )
     if graph.truncated == "limit":
         found.append(f"cut at {graph.limit:,} nodes: there are more (--limit)")
+    unknown = sum(node.recalled_upstream is None for node in graph.nodes)
+    if unknown:
+        found.append(
+            f"of {unknown:,} nodes it is not known whether something recalled is in what they were made of: "
+            "their lineage goes on too far to look through"
+        )
     inferred = sum(edge.inferred for edge in graph.edges)
     if inferred:
         found.append(
             f"{inferred:,} of {len(graph.edges):,} edges are inferred: the events named no production"
         )
+    possible = sum(edge.possible for edge in graph.edges)
+    if possible:
+        found.append(f"{possible:,} of them lead from what a failed run may or may not have written")
     return found

@@ -7,11 +7,15 @@ business of `headwater.consumers.fold`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
+import orjson
+
 from headwater.schemas import ids
-from headwater.schemas.openlineage import Number
+from headwater.schemas.openlineage import Number, canonical_json
+from headwater.schemas.text import storable
 
 
 def version_text(facets: dict[str, Any]) -> str | None:
@@ -30,8 +34,15 @@ def column_sources(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     if isinstance(fields, dict):
         for name, entry in fields.items():
             if isinstance(entry, dict):
-                yield from ((name, source) for source in dicts(entry.get("inputFields")) if is_named(source))
+                yield from ((name, source) for source in _input_fields(entry) if is_named(source))
     yield from (("", source) for source in dicts(body.get("dataset")) if is_named(source))
+
+
+def _input_fields(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sources of one field. Before 1-1-0 the facet had one transformation for all of them."""
+    kind = entry.get("transformationType")
+    older = {"transformations": [{"type": kind}]} if is_text(kind) else {}
+    return [{**older, **source} for source in dicts(entry.get("inputFields"))]
 
 
 def lineage_sources(entry: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -52,11 +63,12 @@ def hash_point(run_id: str, key: str, step: int, at: int, value: float) -> str:
 def production_run(input_facets: Any) -> str:
     """The run that wrote the copy of an input that was read, in hex, where the event names it; else ""."""
     named = input_facets.get("headwater_input") if isinstance(input_facets, dict) else None
-    if isinstance(named, dict) and not is_deleted(named):
-        run = named.get("productionRunId")
-        if is_text(run) and ids.is_uuid(run):
-            return run.replace("-", "").lower()
-    return ""
+    return run_hex(named.get("productionRunId")) if isinstance(named, dict) and not is_deleted(named) else ""
+
+
+def run_hex(run: Any) -> str:
+    """A run that a facet names by its UUID, in hex; "" for anything else."""
+    return run.replace("-", "").lower() if is_text(run) and ids.is_uuid(run) else ""
 
 
 def metric_point(point: Any) -> tuple[str, int, int, float] | None:
@@ -75,8 +87,10 @@ def metric_point(point: Any) -> tuple[str, int, int, float] | None:
         return None
 
 
-def governance_rows(name: str, body: dict[str, Any]) -> Iterator[tuple[str, str | None, bool]]:
-    """(key, value, withdrawn) of one governance facet."""
+def governance_rows(
+    name: str, body: dict[str, Any], facets: dict[str, Any]
+) -> Iterator[tuple[str, str | None, bool]]:
+    """(key, value, withdrawn) of one governance facet; `facets` are those beside it."""
     if name == "headwater_tagging":
         tags = body.get("tags")
         for key, value in tags.items() if isinstance(tags, dict) else ():
@@ -86,16 +100,63 @@ def governance_rows(name: str, body: dict[str, Any]) -> Iterator[tuple[str, str 
             yield body["alias"], None, body.get("removed") is True
     elif name == "headwater_recall":
         yield "", _text(body.get("reason")), body.get("lifted") is True
+    elif name == "headwater_describing":
+        description = _beside(facets, "documentation").get("description")
+        if is_text(description):
+            yield "", description, not description
+    elif name == "headwater_owning":
+        owners = _owners(_beside(facets, "ownership"))
+        if owners is not None:
+            yield "", owners, owners == "[]"
     else:
         yield "", _text(body.get("reason")), False
 
 
+def _beside(facets: dict[str, Any], name: str) -> dict[str, Any]:
+    body = facets.get(name)
+    return body if isinstance(body, dict) and not is_deleted(body) else {}
+
+
+def _owners(ownership: dict[str, Any]) -> str | None:
+    """Pairs [name, type or null] as ASCII JSON, in the order told; None where there is no list of owners."""
+    if not isinstance(ownership.get("owners"), list):
+        return None
+    pairs = [[owner.get("name"), _text(owner.get("type"))] for owner in dicts(ownership["owners"])]
+    return json.dumps([pair for pair in pairs if is_text(pair[0])], separators=(",", ":"))
+
+
+def tag_lists(tags: Any) -> dict[tuple[str, str], str]:
+    """What a `tags` facet's list says, by (source, field): sorted pairs [key, value or null], as JSON."""
+    found: dict[tuple[str, str], set[tuple[str, str | None]]] = {}
+    for tag in dicts(tags):
+        key = tag.get("key")
+        if is_text(key):
+            named = (_text(tag.get("source")) or "", _text(tag.get("field")) or "")
+            found.setdefault(named, set()).add((storable(key), _tag_value(tag.get("value"))))
+    return {
+        named: orjson.dumps(
+            sorted(pairs, key=lambda pair: (pair[0], pair[1] or "", pair[1] is None))
+        ).decode()
+        for named, pairs in found.items()
+    }
+
+
+def _tag_value(value: Any) -> str | None:
+    """The standard says text; what is none is kept as its JSON."""
+    if value is None or is_text(value):
+        return None if value is None else storable(value)
+    return canonical_json(value).decode()
+
+
 def transformation_kinds(transformations: Any) -> list[str]:
-    """`TYPE/SUBTYPE` of each transformation, one empty text when there is none."""
+    """`TYPE/SUBTYPE` of each transformation, `/MASKING` where it hides the values; else one empty text."""
     kinds = []
     for entry in dicts(transformations):
-        kind, subtype = _text(entry.get("type")) or "", _text(entry.get("subtype"))
-        kinds.append((f"{kind}/{subtype}" if subtype else kind).upper())
+        kind, subtype = _text(entry.get("type")) or "", _text(entry.get("subtype")) or ""
+        if entry.get("masking") is True:
+            kinds.append(f"{kind}/{subtype}/MASKING".upper())
+        else:
+            kinds.append((f"{kind}/{subtype}" if subtype else kind).upper())
     return kinds or [""]
 
 

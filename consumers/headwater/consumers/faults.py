@@ -32,13 +32,15 @@ _PASSING_ERRORS = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     sqlite3.OperationalError,
 )
+#: What `cause_of` looks beneath a `Retryable` for; another cause (of a carrier) says no more than it does.
+_BENEATH = (DBAPIError, Retryable, psycopg.Error, sqlite3.Error)
 
 
 def cause_of(error: BaseException) -> BaseException:
     """The driver's own error under what SQLAlchemy or `Store` made of it."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         return error.orig
-    if isinstance(error, Retryable) and error.__cause__ is not None:
+    if isinstance(error, Retryable) and isinstance(error.__cause__, _BENEATH):
         return cause_of(error.__cause__)
     return error
 

@@ -12,15 +12,12 @@ the stored document is JSON and PostgreSQL's COPY takes hex.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from headwater.consumers.facets import (
-    column_sources,
     dicts,
     governance_rows,
     hash_point,
@@ -32,29 +29,18 @@ from headwater.consumers.facets import (
     lineage_sources,
     metric_point,
     production_run,
-    transformation_kinds,
+    run_hex,
+    tag_lists,
     version_text,
 )
+from headwater.consumers.readings import APART, GOVERNANCE, METRIC_POINTS, RUN_CLOSED, Reader, Said
+from headwater.consumers.terms import OWNED_BY_JOB, Owner
 from headwater.schemas import ids
-from headwater.schemas.openlineage import Kind, OpenLineageEvent, Rank, canonical_json
+from headwater.schemas.openlineage import Kind, OpenLineageEvent, Rank
 from headwater.schemas.text import storable
-
-#: Facets with a table of their own; they differ in every event, so no register keeps them.
-EMISSION = "headwater_emission"
-RUN_CLOSED = "headwater_runClosed"
-METRIC_POINTS = "headwater_metricPoints"
-GOVERNANCE = {
-    "headwater_tagging": "tag",
-    "headwater_aliasing": "alias",
-    "headwater_recall": "recall",
-    "headwater_erasure": "erasure",
-}
-_APART = frozenset({EMISSION, RUN_CLOSED, METRIC_POINTS, *GOVERNANCE})
 
 _EPOCH_SHIFT = 1 << 62
 _COMPACT_ABOVE = 64
-_CACHED_CHARACTERS = 32_000_000  # names of any length: what is remembered is bounded by its size
-_CACHED_ENTRY = 250
 
 Registers = dict[str, list[Any]]  # name → [stamp index, facet id or "" when deleted, meaning …]
 Observation = list[Any]  # [first time, last time, greatest stamp's index, Registers]
@@ -68,54 +54,6 @@ def stamp_of(event: OpenLineageEvent) -> str:
 def time_of(stamp: str) -> int:
     """The µs since 1970 in `stamp`."""
     return int(stamp[:17], 16) - _EPOCH_SHIFT
-
-
-class Names:
-    """Hex ids of datasets, jobs and versions, remembered because events repeat them."""
-
-    def __init__(self) -> None:
-        self._datasets: dict[tuple[str, str], str] = {}
-        self._jobs: dict[tuple[str, str], str] = {}
-        self._characters = 0
-
-    def dataset(self, namespace: str, name: str) -> str:
-        found = self._datasets.get((namespace, name))
-        if found is None:
-            found = ids.dataset_id(namespace, name).hex()
-            self._remember(self._datasets, namespace, name, found)
-        return found
-
-    def job(self, namespace: str, name: str) -> str:
-        found = self._jobs.get((namespace, name))
-        if found is None:
-            found = ids.job_id(namespace, name).hex()
-            self._remember(self._jobs, namespace, name, found)
-        return found
-
-    def _remember(self, held: dict[tuple[str, str], str], namespace: str, name: str, found: str) -> None:
-        self._characters += len(namespace) + len(name) + _CACHED_ENTRY
-        if self._characters > _CACHED_CHARACTERS:
-            self._datasets.clear()
-            self._jobs.clear()
-            self._characters = 0
-        held[namespace, name] = found
-
-
-@dataclass(slots=True)
-class Mentions:
-    """The dictionary rows that a batch's events call for: sets, keyed by id."""
-
-    datasets: dict[str, tuple[str, str]] = field(default_factory=dict)
-    jobs: dict[str, tuple[str, str]] = field(default_factory=dict)
-    versions: dict[str, tuple[str, str]] = field(default_factory=dict)
-    facets: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    edges: set[tuple[str, str, str]] = field(default_factory=set)
-    columns: set[tuple[str, str, str, str, str, str]] = field(default_factory=set)
-    links: set[tuple[str, str]] = field(default_factory=set)
-    closures: set[tuple[str, str, int, int]] = field(default_factory=set)
-    points: dict[str, tuple[str, str, int, int, float | None]] = field(default_factory=dict)
-    governance: dict[tuple[str, str, str], tuple[Any, ...]] = field(default_factory=dict)
-    dataset_facets: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
 
 def run_id_of(event: OpenLineageEvent) -> str:
@@ -138,8 +76,8 @@ class RunFold:
     [first, last, first START, last START] times, `e` greatest terminal stamp, `n` greatest
     non-terminal rank, `j` the job's register, `r` run and job facets, `i`/`o` observations of
     inputs/outputs by dataset id + version id + production's run id, `fi`/`fo` their floors
-    (R12, R26), `l` lineage pairs with `lt` its newest facet and `lf` its floor (R24), `s` the
-    stamps that all of them point into.
+    (R12, R26), `l` lineage pairs with `lt` its newest facet and `lf` its floor (R24), `b` the lineage
+    bodies that speak of columns (R25), `s` the stamps that all of them point into.
     """
 
     __slots__ = ("_places", "doc", "run_id")
@@ -202,12 +140,14 @@ class RunFold:
                 yield observation, 2
                 for register in observation[3].values():
                     yield register, 0
-        for pair in doc.get("l", ()):
-            yield doc["l"], pair
+        for stated in (doc.get("l", {}), doc.get("b", {})):
+            for key in stated:
+                yield stated, key
 
     def _compact(self) -> None:
         """Drop stamps that nothing points at and sort the rest."""
         stamps = self.doc["s"]
+        self._drop_bodies()
         pointers = list(self._pointers())
         used = sorted({stamps[container[key]] for container, key in pointers})
         place = {stamp: index for index, stamp in enumerate(used)}
@@ -216,51 +156,26 @@ class RunFold:
         self.doc["s"] = used
         self._places = None
 
+    def _drop_bodies(self) -> None:
+        """Forget lineage bodies below the floor: a job that restates its lineage would add one a day."""
+        doc = self.doc
+        if "b" in doc and "lf" in doc:
+            floor = doc["s"][doc["lf"]]
+            doc["b"] = {body: at for body, at in doc["b"].items() if doc["s"][at] >= floor}
+        if not doc.get("b", True):
+            del doc["b"]
 
-class Folder:
-    """Joins events into folds and collects what they mention; one per batch and process.
 
-    `names` may be shared by batches; `known_facets` holds facet ids that need not be
-    mentioned again, a hint that the owner clears when a transaction fails.
-    """
-
-    def __init__(self, names: Names, known_facets: set[str]) -> None:
-        self.names = names
-        self.mentions = Mentions()
-        self._known_facets = known_facets
+class Folder(Reader):
+    """Joins events into folds and collects what they mention; one per batch and process."""
 
     def add(self, fold: RunFold, event: OpenLineageEvent) -> None:
         """Join `event`, which belongs to the run of `fold`."""
-        _Joining(self, fold, event).join()
-
-    # -- what any event mentions --------------------------------------------------------
-
-    def dataset(self, namespace: str, name: str) -> str:
-        dataset = self.names.dataset(namespace, name)
-        if dataset not in self.mentions.datasets:
-            self.mentions.datasets[dataset] = (namespace, name)
-        return dataset
-
-    def job(self, namespace: str, name: str) -> str:
-        job = self.names.job(namespace, name)
-        if job not in self.mentions.jobs:
-            self.mentions.jobs[job] = (namespace, name)
-        return job
-
-    def version(self, dataset: str, version: str) -> str:
-        version_id = ids.version_id(bytes.fromhex(dataset), version).hex()
-        self.mentions.versions[version_id] = (dataset, version)
-        return version_id
-
-    def facet(self, name: str, body: Any, plain: bool) -> str:
-        text = canonical_json(body, plain=plain)
-        if plain:
-            facet = hashlib.sha256(b"facet\0%b\0%b" % (name.encode(), text)).hexdigest()[:32]
-        else:
-            facet = ids.hash128("facet", name, text.decode()).hex()
-        if facet not in self._known_facets:
-            self.mentions.facets[facet] = (name, text)
-        return facet
+        joining = _Joining(self, fold, event)
+        joining.join()
+        if joining.named:
+            run_id = fold.run_id
+            self.mentions.named.update((dataset, run_id) for dataset in joining.named - joining.listed)
 
 
 class _Joining:
@@ -272,6 +187,8 @@ class _Joining:
         "event",
         "folder",
         "index",
+        "listed",
+        "named",
         "plain",
         "rank",
         "run_id",
@@ -292,6 +209,8 @@ class _Joining:
         self.stamp = stamp_of(event)
         self.stamps: list[str] = fold.doc["s"]
         self.index = fold.place(self.stamp)
+        self.listed: set[str] = set()
+        self.named: set[str] = set()
 
     def join(self) -> None:
         # Both may differ for one id: anyone can compute the id of another's run. Least kind, any text.
@@ -307,7 +226,7 @@ class _Joining:
             if not ids.is_uuid(run_id):
                 self.doc["x"] = storable(run_id)
             self._join_state(times)
-            self._join_facets("r", self.document["run"].get("facets"))
+            self._join_facets("r", self.document["run"].get("facets"), self.run_id)
         self._join_job()
         self._join_sides()
 
@@ -331,7 +250,7 @@ class _Joining:
             self.doc["j"] = [self.index, job_id]
         facets = job.get("facets")
         if isinstance(facets, dict):
-            self._join_facets("j", facets)
+            self._join_facets("j", facets, job_id)
             if "lineage" in facets:
                 self._join_job_lineage(facets["lineage"])
 
@@ -356,28 +275,47 @@ class _Joining:
 
     # -- facets -------------------------------------------------------------------------
 
-    def _join_facets(self, space: str, facets: Any) -> None:
-        """Run facets (`r`) and job facets (`j`): one register each (R10)."""
+    def _join_facets(self, space: str, facets: Any, entity: str) -> None:
+        """Run facets (`r`) and job facets (`j`) of `entity`: one register each (R10)."""
         if not isinstance(facets, dict):
             return
         registers = self.doc["r"]
         for name, body in facets.items():
-            if name in _APART:
+            if name in APART:
                 self._join_apart(name, body)
             else:
-                self._register(registers, space, name, body)
+                said = self.folder.said(space, name, body, self.plain)
+                self._register(registers, said)
+                if said.facet and space == "j" and name in OWNED_BY_JOB:
+                    self.folder.mentions.owners.add((said.facet, Owner.JOB, entity))
+        if "tags" in facets:
+            self._join_tags("run" if space == "r" else "job", entity, facets["tags"])
 
-    def _register(self, registers: Registers, space: str, name: str, body: Any) -> str:
-        """Let this facet win its register if its stamp is greater; the facet's id, "" when deleted."""
-        facet = "" if is_deleted(body) else self.folder.facet(name, body, self.plain)
-        key = space + (name if self.plain else storable(name))
+    def _register(self, registers: Registers, said: Said) -> None:
+        """Let this facet win its register if its stamp is greater."""
+        key, facet, meaning, owned, named = said
         held = registers.get(key)
-        # Meaning is taken from losing facets too: what they mention exists all the same.
-        reader = _MEANINGS.get(key)
-        meaning = reader(self, body) if reader is not None and facet and isinstance(body, dict) else None
+        if owned and (held is None or held[1] != facet):
+            self.folder.mentions.owners.add((facet, Owner.RUN, self.run_id))
+        if named:
+            self.named.add(named)
         if held is None or (self.stamps[held[0]], held[1]) < (self.stamp, facet):
             registers[key] = [self.index, facet] if meaning is None else [self.index, facet, meaning]
-        return facet
+
+    def _join_tags(self, kind: str, entity: str, body: Any) -> None:
+        """One register for each source and field that a `tags` facet names, over all runs (R13)."""
+        producer = self.document.get("producer")
+        said_by = producer if is_text(producer) else ""
+        if is_deleted(body):
+            floor = (kind, entity, said_by)
+            floors = self.folder.mentions.tag_floors
+            floors[floor] = max(self.stamp, floors.get(floor, ""))
+        elif isinstance(body, dict):
+            registers = self.folder.mentions.tag_registers
+            for named, tags in tag_lists(body.get("tags")).items():
+                said = (self.stamp, said_by, tags)
+                register = (kind, entity, *named)
+                registers[register] = max(said, registers.get(register, said))
 
     def _join_apart(self, name: str, body: Any) -> None:
         if not isinstance(body, dict) or is_deleted(body):
@@ -409,11 +347,13 @@ class _Joining:
 
     def _observe(self, side: str, item: dict[str, Any]) -> None:
         """One listing of a dataset as input (`i`) or output (`o`): R14–R18."""
-        dataset = self.folder.dataset(item["namespace"], item["name"])
+        listing = self.folder.listing(side, item, self.plain)
+        key = dataset = listing.dataset
+        self.listed.add(dataset)
+        self.named |= listing.named
         facets = item.get("facets")
         if not isinstance(facets, dict):
             facets = {}
-        key = dataset
         version = version_text(facets)
         # The version on an output of START is the one before the write (R15).
         if version is not None and not (
@@ -421,15 +361,20 @@ class _Joining:
         ):
             key += self.folder.version(dataset, version)
             if side == "i":
-                key += production_run(item.get("inputFacets"))
-        observation = self._observation(self.doc[side], key)
-        registers = observation[3]
-        for name, body in facets.items():
-            self._dataset_facet(dataset, registers, name, body, side)
-        own = item.get("inputFacets" if side == "i" else "outputFacets")
-        if isinstance(own, dict):
-            for name, body in own.items():
-                self._register(registers, side, name, body)
+                produced_by = production_run(item.get("inputFacets"))
+                key += produced_by
+                if produced_by:
+                    self.folder.mentions.named.add((dataset, self.run_id))
+        registers = self._observation(self.doc[side], key)[3]
+        for said in listing.said:
+            self._register(registers, said)
+        newest = self.folder.mentions.dataset_facets
+        for register, facet in listing.about:
+            held = newest.get(register)
+            if held is None or held < (self.stamp, facet):
+                newest[register] = (self.stamp, facet)
+        if "tags" in facets:
+            self._join_tags("dataset", dataset, facets["tags"])
 
     def _observation(self, observations: dict[str, Observation], key: str) -> Observation:
         held = observations.get(key)
@@ -444,51 +389,7 @@ class _Joining:
             held[2] = self.index
         return held
 
-    def _dataset_facet(self, dataset: str, registers: Registers, name: str, body: Any, side: str) -> None:
-        if name in _APART:
-            return
-        facet = self._register(registers, "d", name, body)
-        key = (dataset, name)
-        held = self.folder.mentions.dataset_facets.get(key)
-        if held is None or held < (self.stamp, facet):
-            self.folder.mentions.dataset_facets[key] = (self.stamp, facet)
-        if not facet or not isinstance(body, dict):
-            return
-        if name == "symlinks":
-            self._link(dataset, body)
-        elif name == "columnLineage" and side == "o":
-            self._map_columns(dataset, facet, body)
-
-    def _link(self, dataset: str, body: dict[str, Any]) -> None:
-        for identifier in dicts(body.get("identifiers")):
-            namespace, name = identifier.get("namespace"), identifier.get("name")
-            if is_text(namespace) and is_text(name):
-                other = self.folder.dataset(namespace, name)
-                if other != dataset:
-                    self.folder.mentions.links.add((min(dataset, other), max(dataset, other)))
-
     # -- column and explicit lineage ----------------------------------------------------
-
-    def _map_columns(self, target: str, facet: str, body: dict[str, Any]) -> None:
-        """The edges of one columnLineage body, once per distinct body and target (R25)."""
-        for field_name, source in column_sources(body):
-            source_id = self.folder.dataset(source["namespace"], source["name"])
-            self.folder.mentions.edges.add((facet, target, source_id))
-            self._column(facet, target, field_name, source_id, source)
-
-    def _column(self, facet: str, target: str, field_name: str, source: str, entry: dict[str, Any]) -> None:
-        source_field = entry.get("field")
-        for kind in transformation_kinds(entry.get("transformations")):
-            self.folder.mentions.columns.add(
-                (
-                    facet,
-                    target,
-                    field_name,
-                    source,
-                    source_field if is_text(source_field) else "",
-                    kind,
-                )
-            )
 
     def _join_job_lineage(self, body: Any) -> None:
         """The `lineage` job facet: accumulates on runs, replaces on JobEvents (R24)."""
@@ -514,14 +415,20 @@ class _Joining:
         pairs = self.doc.setdefault("l", {})
         for entry, facet in targets:
             target = self.folder.dataset(entry["namespace"], entry["name"])
+            self.named.add(target)
             for field_name, source in lineage_sources(entry):
                 source_id = self.folder.dataset(source["namespace"], source["name"])
+                self.named.add(source_id)
                 pair = target + source_id
-                held = pairs.get(pair)
-                if held is None or self.stamps[held] < self.stamp:
-                    pairs[pair] = self.index
+                self._raise_in(pairs, pair)
                 if field_name or is_text(source.get("field")):
-                    self._column(facet, target, field_name, source_id, source)
+                    self.folder.column(facet, target, field_name, source_id, source)
+                    self._raise_in(self.doc.setdefault("b", {}), facet)
+
+    def _raise_in(self, stated: dict[str, int], key: str) -> None:
+        held = stated.get(key)
+        if held is None or self.stamps[held] < self.stamp:
+            stated[key] = self.index
 
     # -- DatasetEvents ------------------------------------------------------------------
 
@@ -533,68 +440,25 @@ class _Joining:
             if "lineage" in facets:
                 self._join_dataset_lineage(dataset, facets["lineage"])
             for name in GOVERNANCE.keys() & facets.keys():
-                self._govern(dataset, name, facets[name])
+                self._govern(dataset, name, facets)
 
-    def _govern(self, dataset: dict[str, Any], name: str, body: Any) -> None:
+    def _govern(self, dataset: dict[str, Any], name: str, facets: dict[str, Any]) -> None:
+        body = facets[name]
         if not isinstance(body, dict) or is_deleted(body):
             return
         dataset_id = self.folder.dataset(dataset["namespace"], dataset["name"])
-        version = body.get("version")
-        version_id = self.folder.version(dataset_id, version) if is_text(version) and version else None
+        version_id = self._governed_version(dataset_id, body)
         actor = body.get("actor")
         said_by = actor if is_text(actor) else None
         event_id = self.event.event_id.hex()
-        for key, value, withdrawn in governance_rows(name, body):
+        for key, value, withdrawn in governance_rows(name, body, facets):
             row = (dataset_id, version_id, value, withdrawn, said_by, self.time)
             self.folder.mentions.governance[event_id, GOVERNANCE[name], key] = row
 
-
-# -- meanings: what derivation needs of a winning facet's body ------------------------------
-
-
-def _parent_meaning(joining: _Joining, body: dict[str, Any]) -> list[str] | None:
-    """[parent run, parent job, root run] of a well-formed `parent` facet (R9)."""
-    parent = _run_and_job(joining.folder, body)
-    if parent is None:
-        return None
-    root = body.get("root")
-    found = _run_and_job(joining.folder, root) if isinstance(root, dict) else None
-    return [*parent, found[0] if found else ""]
-
-
-def _run_and_job(folder: Folder, body: dict[str, Any]) -> tuple[str, str] | None:
-    run, job = body.get("run"), body.get("job")
-    if not isinstance(run, dict) or not isinstance(job, dict) or not is_named(job):
-        return None
-    run_id = run.get("runId")
-    if not is_text(run_id) or not run_id:
-        return None
-    key = ids.run_key(run_id, job["namespace"], job["name"]).hex()
-    return key, folder.job(job["namespace"], job["name"])
-
-
-def _streaming_meaning(_: _Joining, body: dict[str, Any]) -> int | None:
-    processing = body.get("processingType")
-    return 1 if is_text(processing) and processing.upper() in {"STREAMING", "SERVICE"} else None
-
-
-def _lifecycle_meaning(joining: _Joining, body: dict[str, Any]) -> list[str] | None:
-    """[state, previous dataset or ""] of a `lifecycleStateChange` (R23)."""
-    previous = body.get("previousIdentifier")
-    before = ""
-    if isinstance(previous, dict) and is_named(previous):
-        before = joining.folder.dataset(previous["namespace"], previous["name"])
-    state = body.get("lifecycleStateChange")
-    return [storable(state.upper()), before] if is_text(state) else None
-
-
-def _column_meaning(_: _Joining, body: dict[str, Any]) -> int | None:
-    return 1 if next(column_sources(body), None) is not None else None
-
-
-_MEANINGS = {
-    "rparent": _parent_meaning,
-    "jjobType": _streaming_meaning,
-    "dlifecycleStateChange": _lifecycle_meaning,
-    "dcolumnLineage": _column_meaning,
-}
+    def _governed_version(self, dataset: str, body: dict[str, Any]) -> str | None:
+        """The version meant; without one what a run wrote there, when a run is named; else all of them."""
+        version = body.get("version")
+        if is_text(version) and version:
+            return self.folder.version(dataset, version)
+        run = run_hex(body.get("productionRunId"))
+        return ids.unversioned_output_id(bytes.fromhex(dataset), bytes.fromhex(run)).hex() if run else None

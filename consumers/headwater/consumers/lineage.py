@@ -8,23 +8,25 @@ parks and who advances positions is `headwater.consumers.runner`'s business.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from headwater.consumers import tables
+from headwater.consumers import tables, terms
 from headwater.consumers.derive import Derived, derive
 from headwater.consumers.facets import is_deleted, is_text
-from headwater.consumers.fold import EMISSION, Folder, Mentions, Names, RunFold, run_id_of
+from headwater.consumers.fold import Folder, RunFold, run_id_of, time_of
 from headwater.consumers.log import Record
+from headwater.consumers.mentions import Mentions, Names
+from headwater.consumers.readings import EMISSION, Readings
 from headwater.consumers.writers import OF_ONE_RUN, Row, StoredFold, Writer, writer_for
 from headwater.schemas import ids
 from headwater.schemas.openlineage import Kind, OpenLineageEvent
 
 #: Raised when the meaning of the tables changes: stores of another version are rebuilt, not mixed.
-VERSION = 1
+VERSION = 2
 
 _REMEMBERED = 100_000
 
@@ -52,6 +54,7 @@ class Folded:
     runs: list[str]
     changed: RowSets
     mentions: Mentions
+    readings: Readings
     events: dict[str, Row]
 
 
@@ -65,10 +68,12 @@ class _Known:
     edges: set[tuple[str, str, str]]
     columns: set[tuple[str, str, str, str, str, str]]
     links: set[tuple[str, str]]
+    owners: set[tuple[str, int, str]]
+    types: set[tuple[str, str]]
 
     @classmethod
     def nothing(cls) -> _Known:
-        return cls(set(), set(), set(), set(), set(), set())
+        return cls(set(), set(), set(), set(), set(), set(), set(), set())
 
     def remember(self, mentions: Mentions) -> None:
         _add(self.datasets, mentions.datasets)
@@ -77,6 +82,8 @@ class _Known:
         _add(self.edges, mentions.edges)
         _add(self.columns, mentions.columns)
         _add(self.links, mentions.links)
+        _add(self.owners, mentions.owners)
+        _add(self.types, mentions.types)
 
 
 def _add(known: set[_Key], new: Iterable[_Key]) -> None:
@@ -94,7 +101,8 @@ class LineageProjection:
     def __init__(self) -> None:
         self._names = Names()
         self._known = _Known.nothing()
-        self._pending: Mentions | None = None
+        self._readings = Readings()
+        self._pending: Folded | None = None
 
     def apply(self, connection: Connection, batch: Batch) -> Applied:
         """Write what `batch` says into the store of `connection`, inside its transaction.
@@ -108,7 +116,7 @@ class LineageProjection:
 
         Read in another transaction than the one that writes, it may be overtaken: `overtaken` tells.
         """
-        folder = Folder(self._names, self._known.facets)
+        folder = Folder(self._names, self._known.facets, self._readings)
         runs = [run_id_of(event) for _, event in batch]
         stored = writer_for(connection).load_folds(list(dict.fromkeys(runs)))
         folds: dict[str, RunFold] = {}
@@ -128,7 +136,7 @@ class LineageProjection:
         # In the order of the key: two workers that add the same new runs then wait, and do not deadlock.
         for run_id, fold in sorted(folds.items()):
             _collect(changed, run_id, fold.dump(), derive(fold), stored.get(run_id))
-        return Folded(batch, stored, list(folds), changed, folder.mentions, rows)
+        return Folded(batch, stored, list(folds), changed, folder.mentions, folder.readings, rows)
 
     def overtaken(self, connection: Connection, folded: Folded) -> bool:
         """Whether another writer changed one of the folds since; asked in the transaction that writes."""
@@ -141,7 +149,7 @@ class LineageProjection:
         self._write_mentions(writer, folded.mentions)
         rows = folded.events
         old = _write_events(writer, list(rows.values()))
-        self._pending = folded.mentions
+        self._pending = folded
         if not old and len(rows) == len(folded.batch):
             return Applied()
         copies = enumerate(folded.batch)
@@ -151,11 +159,13 @@ class LineageProjection:
 
     def committed(self) -> None:
         if self._pending is not None:
-            self._known.remember(self._pending)
+            self._known.remember(self._pending.mentions)
+            self._readings.remember(self._pending.readings)
             self._pending = None
 
     def rolled_back(self) -> None:
         self._known = _Known.nothing()
+        self._readings = Readings()
         self._pending = None
 
     def _write_mentions(self, writer: Writer, said: Mentions) -> None:
@@ -163,6 +173,7 @@ class LineageProjection:
         datasets = [(key, *names, key) for key, names in said.datasets.items() if key not in known.datasets]
         jobs = [(key, *names) for key, names in said.jobs.items() if key not in known.jobs]
         facets = [(key, *content) for key, content in said.facets.items() if key not in known.facets]
+        bodies = [(key, name, terms.body_of(text)) for key, name, text in facets if name in terms.SEARCHED]
         for table, rows in (
             (tables.dataset, datasets),
             (tables.job, jobs),
@@ -170,24 +181,23 @@ class LineageProjection:
             (tables.facet, facets),
             (tables.edge_map, list(said.edges - known.edges)),
             (tables.column_map, [(_id("column", *key), *key) for key in said.columns - known.columns]),
+            (tables.run_mention, list(said.named)),
             (tables.run_closure, list(said.closures)),
             (tables.metric_point, [(key, *point) for key, point in said.points.items()]),
             (
                 tables.governance,
                 [(_id("governance", *key), *key, *row) for key, row in said.governance.items()],
             ),
+            (tables.facet_owner, [(a, int(kind), b) for a, kind, b in said.owners - known.owners]),
+            (tables.facet_value, list(_values(bodies))),
+            (tables.word, list(_words(datasets, jobs, bodies, said, said.types - known.types))),
         ):
             if rows:
                 writer.insert_missing(table, rows)
         links = said.links - known.links
         if links:
             self._link(writer, links)
-        if said.dataset_facets:
-            registers = [
-                (_id("register", *key), *key, stamp, facet or None)
-                for key, (stamp, facet) in said.dataset_facets.items()
-            ]
-            writer.raise_registers(registers)
+        _raise_registers(writer, said)
 
     def _link(self, writer: Writer, links: Iterable[tuple[str, str]]) -> None:
         """Join the alias groups of linked datasets; a group's id is its least member (R5)."""
@@ -221,6 +231,56 @@ def _write_runs(writer: Writer, changed: RowSets) -> None:
             writer.insert(table, rows)
 
 
+def _values(bodies: Iterable[Row]) -> Iterator[Row]:
+    """What can be compared in facets that are new."""
+    for facet, name, body in bodies:
+        for value in terms.values(name, body):
+            content = (int(value.kind), value.key, value.text, value.number)
+            yield facet, _id("value", *(repr(part) for part in content)), *content
+
+
+def _words(
+    datasets: Iterable[Row],
+    jobs: Iterable[Row],
+    bodies: Iterable[Row],
+    said: Mentions,
+    types: Iterable[tuple[str, str]],
+) -> Iterator[Row]:
+    """The words of what is new, each once."""
+    found: set[tuple[str, int, str]] = set()
+    for kind, named in ((terms.Kind.NAME, datasets), (terms.Kind.JOB, jobs)):
+        for subject, namespace, name, *_ in named:
+            found.update((word, kind, subject) for word in terms.name_words(namespace, name))
+    for dataset, told in types:
+        found.update((word, terms.Kind.TYPE, dataset) for word in terms.words(told))
+    for (_, kind_of, key), (dataset, _, value, *_) in said.governance.items():
+        for word in terms.statement_words(kind_of, key, value):
+            found.add((word, terms.Kind.STATEMENT, dataset))
+    for facet, name, body in bodies:
+        found.update((word, kind, facet) for word, kind in terms.facet_words(name, body))
+    return ((word, int(kind), subject) for word, kind, subject in found)
+
+
+def _raise_registers(writer: Writer, said: Mentions) -> None:
+    """Registers over all runs come last: theirs are the rows that several writers want."""
+    facets = [
+        (_id("register", *key), *key, stamp, facet or None)
+        for key, (stamp, facet) in said.dataset_facets.items()
+    ]
+    tags = [
+        (_id("tags", *key), *key, stamp, time_of(stamp), producer, pairs)
+        for key, (stamp, producer, pairs) in said.tag_registers.items()
+    ]
+    floors = [(_id("untags", *key), *key, stamp) for key, stamp in said.tag_floors.items()]
+    for table, rows in (
+        (tables.dataset_facet, facets),
+        (tables.tag_register, tags),
+        (tables.tag_floor, floors),
+    ):
+        if rows:
+            writer.raise_registers(table, rows)
+
+
 def _write_events(writer: Writer, rows: list[Row]) -> frozenset[str]:
     """Add the events that are new; the ids of those that the store already had."""
     if not rows or writer.insert_missing(tables.event, rows) == len(rows):
@@ -244,22 +304,24 @@ def _collect(
     stored: StoredFold | None,
 ) -> None:
     hashes = derived.hashes()
-    row_sets: tuple[tuple[str, list[Row]], ...] = (
-        ("run", [derived.run]),
-        ("run_input", derived.inputs),
-        ("run_output", derived.outputs),
-        ("run_edge", derived.edges),
+    # The tables of one hash are replaced together.
+    row_sets: tuple[tuple[tuple[str, list[Row]], ...], ...] = (
+        (("run", [derived.run]),),
+        (("run_input", derived.inputs),),
+        (("run_output", derived.outputs),),
+        (("run_edge", derived.edges), ("run_lineage", derived.lineage)),
     )
     if stored is None:
         changed["run_fold"][1].append((run_id, doc, *hashes))
-        for name, rows in row_sets:
-            changed[name][1].extend(rows)
+        for of_one_hash in row_sets:
+            for name, rows in of_one_hash:
+                changed[name][1].extend(rows)
         return
     if doc != stored[0] or hashes != stored[1:]:
         changed["run_fold"][0].append(run_id)
         changed["run_fold"][1].append((run_id, doc, *hashes))
-    for (name, rows), new, old in zip(row_sets, hashes, stored[1:], strict=True):
-        if new != old:
+    for of_one_hash, new, old in zip(row_sets, hashes, stored[1:], strict=True):
+        for name, rows in of_one_hash if new != old else ():
             changed[name][0].append(run_id)
             changed[name][1].extend(rows)
 

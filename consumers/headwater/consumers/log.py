@@ -1,11 +1,12 @@
 """Reading the log: one interface, whatever carries it.
 
-A log is a set of partitions; in each, records stand at dense offsets from 0 and never
-change. A cursor says where in a partition to go on. Whoever consumes keeps the cursors in
-its own store, in the transaction of what it made of the records; the log keeps none.
+A log is a set of partitions; in each, records stand at ascending offsets (dense from 0, as
+headwater's own writers make them) and never change. A cursor says where in a partition to go on.
+Whoever consumes keeps the cursors in its own store, in the transaction of what it made of the
+records; the log keeps none.
 
-This module has the embedded carrier, a folder of segment files. What the records mean is
-not its business.
+This module has the embedded carrier, a folder of segment files; `headwater.consumers.kafka_log`
+has Apache Kafka. What the records mean is not its business.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
-from headwater.schemas.errors import Corrupt, Misconfigured, Retryable
+from headwater.schemas.errors import Corrupt, Misconfigured, Retryable, shown
 from headwater.schemas.segment import FRAME_HEADER_BYTES, SEAL_BYTES, SUFFIX, SegmentReader, list_segments
 
 log = logging.getLogger(__name__)
@@ -60,13 +61,17 @@ class Record:
 class Log(Protocol):
     """A log that can be read from any cursor, again and again.
 
-    `partitions` lists what exists now, oldest first; it may grow. `read` returns what is there
-    from the cursor on, at most so many records and bytes (but one record at least), and nothing
-    at the end; it never waits. It raises `Corrupt` at damaged records, after it has returned all
-    that stands before them, and `Retryable` when the carrier cannot be reached.
+    `partitions` lists what exists now, oldest first; it may grow. Offsets ascend, on some carriers with
+    gaps. `read` returns what is there from the cursor on, at most so many records and bytes (but one
+    record at least), and nothing at the end; it never waits for more to be written. It raises
+    `Corrupt` at damaged records, after it has returned all that stands before them, and `Retryable`
+    when the carrier cannot be reached.
     """
 
     def partitions(self) -> list[Partition]: ...
+
+    def resume(self, stored: Collection[Partition]) -> None:
+        """Told, before reading, where a store has read; `Misconfigured` where that was another log."""
 
     def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]: ...
 
@@ -80,6 +85,10 @@ class Log(Protocol):
         """Where a person finds this partition: a path, or broker and topic."""
 
     def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class SegmentLog:
@@ -105,6 +114,9 @@ class SegmentLog:
             if partition is not None and self._paths[partition] == path:
                 found.append(partition)
         return found
+
+    def resume(self, stored: Collection[Partition]) -> None:
+        """Segments come and go (pruned, moved to an archive): no set of them is another log."""
 
     def _identify(self, path: Path) -> Partition | None:
         """The partition in `path`; None while its writer has not written the header."""
@@ -202,13 +214,30 @@ def _unreadable(place: str, cause: OSError) -> Retryable:
     )
 
 
-def open_log(url: str) -> SegmentLog:
-    """Open the log at `url`: a folder of segments. Raises `Misconfigured` for anything else."""
-    if "://" in url:
+def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
+    """Open the log at `url`: a folder of segments, or `kafka://host:port,host:port/topic,topic`.
+
+    `kafka` are librdkafka's settings for the cluster. Raises `Misconfigured` for anything else, and where
+    Kafka's client is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return SegmentLog(url)
+    servers, _, topics = rest.partition("/")
+    if scheme != "kafka":
         raise Misconfigured(
-            f"log {url.split('://')[0]}://… is not supported", remedy="name a folder of segment files"
+            f"log {scheme}://… is not supported",
+            remedy="name a folder of segment files, or kafka://host:9092/topic",
         )
-    return SegmentLog(url)
+    if not servers or not topics.strip("/,"):
+        raise Misconfigured(f"log {shown(url)} names no topic", remedy="write kafka://host:9092/topic")
+    try:
+        from headwater.consumers.kafka_log import KafkaLog
+    except ImportError as missing:
+        raise Misconfigured(
+            f"reading {scheme}://… needs {missing.name}", remedy="pip install 'headwater[kafka]'"
+        ) from missing
+    return KafkaLog(servers, [topic for topic in topics.strip("/").split(",") if topic], kafka)
 
 
 def records_of(source: Log, batch: int = 2000, size: int = 16 << 20) -> Iterator[Record]:

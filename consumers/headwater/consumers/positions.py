@@ -49,8 +49,13 @@ class Claim:
     cursor: Cursor
 
 
-def claim(connection: Connection, projection: str, partition: Partition, owner: str) -> Claim:
-    """Take over `partition`, from whoever had it, at the position that is stored."""
+def claim(
+    connection: Connection, projection: str, partition: Partition, owner: str, *, take_over: bool = True
+) -> Claim:
+    """Take over `partition`, from whoever had it, at the position that is stored.
+
+    Without `take_over` only a partition that nobody has read yet: else `Fenced`, and its owner goes on.
+    """
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     fresh = insert(position).values(
         projection=projection,
@@ -66,12 +71,19 @@ def claim(connection: Connection, projection: str, partition: Partition, owner: 
         quarantined=0,
         gaps=0,
     )
-    taken = fresh.on_conflict_do_update(
-        index_elements=["projection", "topic", "partition"],
-        set_={"epoch": position.c.epoch + 1, "owner": owner},
-    ).returning(position.c.epoch, position.c.next_offset, position.c.next_byte)
-    epoch, offset, byte = connection.execute(taken).one()
-    return Claim(epoch, Cursor(offset, byte))
+    keys = ["projection", "topic", "partition"]
+    if take_over:
+        taken = fresh.on_conflict_do_update(
+            index_elements=keys, set_={"epoch": position.c.epoch + 1, "owner": owner}
+        )
+    else:
+        taken = fresh.on_conflict_do_nothing(index_elements=keys)
+    row = connection.execute(
+        taken.returning(position.c.epoch, position.c.next_offset, position.c.next_byte)
+    ).first()
+    if row is None:
+        raise Fenced(partition)
+    return Claim(row.epoch, Cursor(row.next_offset, row.next_byte))
 
 
 def advance(

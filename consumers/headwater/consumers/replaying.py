@@ -82,6 +82,7 @@ def verify(
     begun = time.monotonic()
     name = LineageProjection.name
     entry = books.entry(store, name)
+    books.require_version(store, name, entry.version, LineageProjection.version)
     # One snapshot for all: a consumer may go on meanwhile, and what it writes is not what is compared.
     with (
         store.snapshot() as held,

@@ -71,8 +71,8 @@ class Runner:
     `until` passes over records appended later than that time (µs). `shard` (this worker's number,
     how many there are) shares the partitions out among workers. `accept_damage` quarantines
     damaged bytes and goes on behind them; without it a damaged partition halts and the others
-    go on. Raises `Fenced` when another runner took over, `Retryable` when the store stayed away
-    for longer than `patience_s`.
+    go on. Without `take_over` it reads only partitions that no runner has read. Raises `Fenced` when
+    another runner took over, `Retryable` when the store stayed away for longer than `patience_s`.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Runner:
         until: int | None = None,
         shard: tuple[int, int] | None = None,
         accept_damage: bool = False,
+        take_over: bool = True,
         batch_records: int = BATCH_RECORDS,
         batch_bytes: int = BATCH_BYTES,
         patience_s: float = 300.0,
@@ -101,6 +102,7 @@ class Runner:
         self._until = until
         self._shard = shard
         self._accept_damage = accept_damage
+        self._take_over = take_over
         self._batch_records = batch_records
         self._batch_bytes = batch_bytes
         self._patience_s = patience_s
@@ -155,6 +157,9 @@ class Runner:
     def _step(self) -> bool:
         if not self._admitted:
             books.admit(self.store, self.projection.name, self.projection.version, known_at=self._until)
+            with self.store.connecting() as connection:
+                read_before = positions.stored(connection, self.projection.name)
+            self.source.resume(read_before)
             self._admitted = True
         if self._stale:
             with self.store.connecting() as connection:
@@ -162,7 +167,7 @@ class Runner:
             self._stale = False
         records, damage = self._read()
         if records:
-            self._consume([(record, _parsed(record)) for record in records])
+            self._consume([(record, self._parsed(record)) for record in records])
         if damage is not None:
             self._meet_damage(*damage)
         self._look_ahead()
@@ -233,7 +238,7 @@ class Runner:
             return
         with self.store.writing() as tx:
             fresh = {
-                part: positions.claim(tx, self.projection.name, part, self.owner)
+                part: positions.claim(tx, self.projection.name, part, self.owner, take_over=self._take_over)
                 for part in sorted(partitions)
             }
         self._claims.update(fresh)
@@ -279,6 +284,14 @@ class Runner:
             self.progress.quarantined += tally.quarantined
             self.progress.gaps += tally.gaps
 
+    def _parsed(self, record: Record) -> OpenLineageEvent | Unparseable:
+        if self._is_too_late(record):
+            return _TOO_LATE  # passed over: not worth reading
+        try:
+            return parse(record.value)
+        except Unparseable as refusal:
+            return refusal
+
     def _is_too_late(self, record: Record) -> bool:
         return self._until is not None and record.appended_at > self._until
 
@@ -295,7 +308,10 @@ class Runner:
             partition = record.place
             tally = tallies.get(partition)
             if tally is None:
-                tally = tallies[partition] = Tally(self._claims[partition].cursor.offset, Cursor())
+                cursor = self._claims[partition].cursor
+                tally = tallies[partition] = Tally(cursor.offset, cursor)
+            # Offsets without a record: on Kafka, transaction markers and what compaction removed.
+            tally.gaps += record.offset - tally.next.offset
             tally.next = Cursor(record.offset + 1, record.next_byte)
             if self._is_too_late(record):
                 tally.gaps += 1
@@ -343,7 +359,8 @@ class Runner:
         waited_s = (self._now() - self._unavailable_since) / 1e6
         if waited_s > self._patience_s:
             raise Retryable(
-                f"the store {self.store.url} did not answer for {waited_s:.0f} s: {faults.line_of(error)}",
+                f"the store {self.store.url} or the log did not answer for {waited_s:.0f} s: "
+                f"{faults.line_of(error)}",
                 remedy="start again when it is back; nothing was lost",
             ) from error
         log.warning("store_unavailable", extra={"error": faults.line_of(error), "pause_s": self._pause_s})
@@ -352,11 +369,7 @@ class Runner:
         self._stale = True
 
 
-def _parsed(record: Record) -> OpenLineageEvent | Unparseable:
-    try:
-        return parse(record.value)
-    except Unparseable as refusal:
-        return refusal
+_TOO_LATE = Unparseable(path="(whole event)", value="", rule="appended later than asked for")
 
 
 @contextmanager

@@ -29,6 +29,8 @@ _SQLITE_SETTINGS = (
     # With WAL this survives a killed process; a power cut may take back the last transactions
     # whole, and their positions with them, so they are read again.
     "PRAGMA synchronous=NORMAL",
+    # 32 MB: a batch touches pages all over the indexes, and each checkpoint copies them anew.
+    "PRAGMA wal_autocheckpoint=8000",
     "PRAGMA cache_size=-65536",
     "PRAGMA temp_store=MEMORY",
 )

@@ -5,7 +5,7 @@ Four kinds of tables, and no other (the reasons are in docs/design/0003):
 - dictionaries (`dataset`, `job`, `version`, `facet`, `column_map`, …): rows exist as soon
   as any event mentions them and never change;
 - `run_fold`: one document per run, a join of everything its events said;
-- rows derived from that one document (`run`, `run_input`, `run_output`, `run_edge`);
+- rows derived from that one document (`run`, `run_input`, `run_output`, `run_edge`, `run_lineage`);
 - the consumer's own books (`projection`, `position`, `quarantine`), which no digest covers.
 
 Ids are 16 bytes, functions of natural keys (`headwater.schemas.ids`); an event's id is its
@@ -65,6 +65,8 @@ metadata = MetaData()
 
 # `json` and not `jsonb`: the text stays as it was hashed, so an edited body is found.
 _Json = Text().with_variant(postgresql.JSON(), "postgresql")
+#: The names of such columns; drivers would parse them, and round their numbers.
+JSON = frozenset({"body", "tags"})
 # Stamps and natural keys are compared byte by byte, whatever the database's locale.
 _Key = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
@@ -150,6 +152,17 @@ dataset_link = _table(
     clustered=True,
 )
 
+run_mention = _table(
+    "run_mention",
+    # What an event of the run names and does not list (a source or target of lineage, a former name),
+    # and what it read of a production that it names. With them, every run whose events ever said
+    # anything of a dataset can be found: rows of `run_input` and `run_output` that rest on what is not
+    # listed come and go with later events, and none of their indexes leads from a dataset to the latter.
+    Column("dataset_id", Id, primary_key=True),
+    Column("run_id", Id, primary_key=True),
+    clustered=True,
+)
+
 event = _table(
     "event",
     Column("at", BigInteger, primary_key=True, autoincrement=False),
@@ -191,6 +204,7 @@ metric_point = _table(
     Column("value", Double),
 )
 Index("metric_point_run_ix", metric_point.c.run_id)
+Index("metric_point_value_ix", indexed(metric_point.c.key), metric_point.c.value)
 
 governance = _table(
     "governance",
@@ -208,6 +222,13 @@ governance = _table(
     Column("at", BigInteger, nullable=False),
 )
 Index("governance_dataset_ix", governance.c.dataset_id, governance.c.kind)
+# Recalls are few among all that is said, and every question asks for all of them.
+Index(
+    "governance_recall_ix",
+    governance.c.at,
+    postgresql_where=text("kind = 'recall'"),
+    sqlite_where=text("kind = 'recall'"),
+)
 
 # -- folds and what is derived from one fold --------------------------------------------
 
@@ -245,6 +266,19 @@ run = _table(
 )
 Index("run_job_ix", run.c.job_id, run.c.first_at)
 Index("run_first_ix", run.c.first_at)
+# Runs that have not ended, and runs that never said that they began: few, and asked for.
+Index(
+    "run_open_ix",
+    run.c.last_at,
+    postgresql_where=text("kind = 0 AND state < 3"),
+    sqlite_where=text("kind = 0 AND state < 3"),
+)
+Index(
+    "run_unstarted_ix",
+    run.c.first_at,
+    postgresql_where=text("kind = 0 AND started_at IS NULL"),
+    sqlite_where=text("kind = 0 AND started_at IS NULL"),
+)
 Index(
     "run_parent_ix",
     run.c.parent_run_id,
@@ -339,11 +373,27 @@ Index(
     sqlite_where=run_output.c.published_at.is_not(None),
 )
 
+# What failed, and what jobs and datasets say of themselves: few.
+Index(
+    "run_output_unpublished_ix",
+    run_output.c.dataset_id,
+    postgresql_where=run_output.c.published_at.is_(None),
+    sqlite_where=run_output.c.published_at.is_(None),
+)
+
 run_edge = _table(
     "run_edge",
     Column("run_id", Id, primary_key=True),
     Column("target_id", Id, primary_key=True),
     Column("source_id", Id, primary_key=True),
+    clustered=True,
+)
+
+run_lineage = _table(
+    "run_lineage",
+    # The lineage bodies that speak of columns and still hold; `column_map` says what they say (rule R25).
+    Column("run_id", Id, primary_key=True),
+    Column("facet_id", Id, primary_key=True),
     clustered=True,
 )
 
@@ -360,6 +410,80 @@ dataset_facet = _table(
 )
 
 Index("dataset_facet_dataset_ix", dataset_facet.c.dataset_id)
+
+tag_register = _table(
+    "tag_register",
+    # hash128("tags", kind, entity in hex, source, field).
+    Column("register_id", Id, primary_key=True),
+    # dataset, job, run
+    Column("kind", _Key, nullable=False),
+    Column("entity_id", Id, nullable=False),
+    # Who assigned the tags, as the facet says; "" where it says nothing.
+    Column("source", _Key, nullable=False),
+    # The dataset's field that they are about; "" for the whole entity.
+    Column("field", _Key, nullable=False),
+    Column("stamp", _Key, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    # The event's: `_deleted` takes back what the same producer said.
+    Column("producer", _Key, nullable=False),
+    # Sorted pairs [key, value or null].
+    Column("tags", _Json, nullable=False),
+    clustered=True,
+)
+Index("tag_register_entity_ix", tag_register.c.entity_id)
+
+tag_floor = _table(
+    "tag_floor",
+    # hash128("untags", kind, entity in hex, producer).
+    Column("floor_id", Id, primary_key=True),
+    Column("kind", _Key, nullable=False),
+    Column("entity_id", Id, nullable=False),
+    Column("producer", _Key, nullable=False),
+    # What this producer said of the entity before is gone (rule R13).
+    Column("stamp", _Key, nullable=False),
+    clustered=True,
+)
+Index("tag_floor_entity_ix", tag_floor.c.entity_id)
+
+# -- dictionaries for finding things (`headwater.consumers.terms` says what is in them) --------
+
+facet_owner = _table(
+    "facet_owner",
+    Column("facet_id", Id, primary_key=True),
+    # 0 a run said it (of itself or of what it wrote), 1 of a job, 2 of a dataset.
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    Column("owner_id", Id, primary_key=True),
+    clustered=True,
+)
+
+facet_value = _table(
+    "facet_value",
+    Column("facet_id", Id, primary_key=True),
+    # hash128("value", kind, key, text, number).
+    Column("value_id", Id, primary_key=True),
+    Column("kind", SmallInteger, nullable=False),
+    Column("key", _Key, nullable=False),
+    Column("text", _Key, nullable=False),
+    # NULL: no number, or NaN.
+    Column("number", Double),
+    clustered=True,
+)
+Index(
+    "facet_value_ix",
+    facet_value.c.kind,
+    indexed(facet_value.c.key),
+    facet_value.c.number,
+    indexed(facet_value.c.text),
+)
+
+word = _table(
+    "word",
+    Column("word", _Key, primary_key=True),
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    # A dataset, a job or a facet, as the kind says.
+    Column("subject_id", Id, primary_key=True),
+    clustered=True,
+)
 
 # -- the consumer's own books -----------------------------------------------------------
 
@@ -417,6 +541,7 @@ COVERED = (
     edge_map,
     column_map,
     dataset_link,
+    run_mention,
     event,
     run_closure,
     metric_point,
@@ -426,5 +551,11 @@ COVERED = (
     run_input,
     run_output,
     run_edge,
+    run_lineage,
     dataset_facet,
+    tag_register,
+    tag_floor,
+    facet_owner,
+    facet_value,
+    word,
 )

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from headwater.consumers.ancestry import ROOT
 from headwater.consumers.binding import AMBIGUOUS, BOUND, DROPPED, FEEDS, LATER
+from headwater.consumers.tag_registers import STANDING
 from headwater.schemas.errors import Misconfigured
 
 #: Names of one asset beyond which somebody should look: two assets may have been linked by mistake.
@@ -23,11 +24,13 @@ ALIAS_LIMIT = 64
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How one database spells an id, a time (µs), and a table with one row for each facet of its rows."""
+    """How one database spells an id, a time (µs), a table with a row for each facet, and producers' tags."""
 
     id: Callable[[str], str]
     time: Callable[[str], str]
     facets: Callable[[str], str]
+    #: The tags of the registers `x` that stand, a row each: `x`'s columns, `tag` and `value`.
+    tags: str
 
 
 def create(connection: Connection) -> None:
@@ -50,11 +53,12 @@ def definitions(dialect: str) -> dict[str, str]:
     if dialect not in _SPELLINGS:
         raise Misconfigured(f"no views for {dialect}", remedy="use sqlite or postgresql")
     spelling = _SPELLINGS[dialect]
-    return {
+    made = {
         name: body
         for group in (_assets, _productions, _inputs, _runs, _facets, _governance, _emitters)
         for name, body in group(spelling.id, spelling.time, spelling.facets).items()
     }
+    return made | _tags(spelling.id, spelling.time, spelling.tags)
 
 
 def _sqlite_id(column: str) -> str:
@@ -81,17 +85,24 @@ def _postgres_facets(table: str) -> str:
 JOIN facet f ON f.facet_id = encode(substr(x.facets, n * 16 + 1, 16), 'hex')::uuid"""
 
 
+_PAIRS = f"""FROM tag_register x CROSS JOIN {{}} p
+WHERE {STANDING.format(register="x")}"""
+
 _SPELLINGS = {
     "postgresql": Spelling(
         id=lambda column: column,
         time=lambda column: f"(timestamptz 'epoch' + ({column}) * interval '1 microsecond')",
         facets=_postgres_facets,
+        tags="SELECT x.*, p.value->>0 AS tag, p.value->>1 AS value "
+        + _PAIRS.format("json_array_elements(x.tags)"),
     ),
     "sqlite": Spelling(
         # NULL || text is NULL, but the parts of no id are empty texts.
         id=lambda column: f"CASE WHEN {column} IS NOT NULL THEN {_sqlite_id(column)} END",
         time=_sqlite_time,
         facets=_sqlite_facets,
+        tags="SELECT x.*, json_extract(p.value, '$[0]') AS tag, json_extract(p.value, '$[1]') AS value "
+        + _PAIRS.format("json_each(x.tags)"),
     ),
 }
 
@@ -245,31 +256,53 @@ JOIN facet f ON f.facet_id = x.facet_id""",
     }
 
 
-def _governance(id: _Spell, time: _Spell, facets: _Spell) -> dict[str, str]:
-    asset = f"{id('c.dataset_id')} AS asset_id, d.namespace, d.name, v.version"
-
-    def current(kind: str, per: str) -> str:
-        """The last statement of a kind about each subject, unless it withdrew what was said."""
-        return f"""FROM (
+def _current(kind: str, per: str) -> str:
+    """The last statement of a kind about each subject, unless it withdrew what was said."""
+    return f"""FROM (
   SELECT g.*, row_number() OVER (PARTITION BY {per} ORDER BY g.at DESC, g.event_id DESC) AS newest
   FROM governance g WHERE g.kind = '{kind}') c
 JOIN dataset d ON d.dataset_id = c.dataset_id
 LEFT JOIN version v ON v.version_id = c.version_id
 WHERE c.newest = 1 AND NOT c.withdrawn"""
 
+
+def _governance(id: _Spell, time: _Spell, facets: _Spell) -> dict[str, str]:
+    asset = f"{id('c.dataset_id')} AS asset_id, d.namespace, d.name, v.version"
     return {
-        "asset_tags": f"""
-SELECT {asset}, c.key AS tag, c.value, c.actor, {time("c.at")} AS set_at
-{current("tag", "g.dataset_id, g.version_id, g.key")}""",
         "asset_aliases": f"""
 SELECT {asset}, c.key AS alias, c.actor, {time("c.at")} AS set_at
-{current("alias", "g.dataset_id, g.key")}""",
+{_current("alias", "g.dataset_id, g.key")}""",
         "asset_recalls": f"""
 SELECT {asset}, c.value AS reason, c.actor, {time("c.at")} AS recalled_at
-{current("recall", "g.dataset_id, g.version_id")}""",
+{_current("recall", "g.dataset_id, g.version_id")}""",
         "asset_erasures": f"""
 SELECT {asset}, c.value AS reason, c.actor, {time("c.at")} AS erased_at
-{current("erasure", "g.event_id")}""",
+{_current("erasure", "g.event_id")}""",
+    }
+
+
+def _tags(id: _Spell, time: _Spell, tags: str) -> dict[str, str]:
+    """What curators say, and beside it what producers say, each source for itself (R13)."""
+    said = f"x.tag, x.value, x.source, {time('x.at')} AS set_at"
+    return {
+        "asset_tags": f"""
+SELECT {id("c.dataset_id")} AS asset_id, d.namespace, d.name, v.version, c.key AS tag, c.value, c.actor,
+  {time("c.at")} AS set_at, NULL AS source, NULL AS field
+{_current("tag", "g.dataset_id, g.version_id, g.key")}
+UNION ALL
+SELECT {id("x.entity_id")} AS asset_id, d.namespace, d.name, NULL AS version, x.tag, x.value, NULL AS actor,
+  {time("x.at")} AS set_at, x.source, NULLIF(x.field, '') AS field
+FROM ({tags}) x JOIN dataset d ON d.dataset_id = x.entity_id
+WHERE x.kind = 'dataset'""",
+        "job_tags": f"""
+SELECT {id("x.entity_id")} AS job_id, j.namespace, j.name, {said}
+FROM ({tags}) x JOIN job j ON j.job_id = x.entity_id
+WHERE x.kind = 'job'""",
+        "run_tags": f"""
+SELECT {id("x.entity_id")} AS run_id, j.namespace AS job_namespace, j.name AS job_name, {said}
+FROM ({tags}) x LEFT JOIN run r ON r.run_id = x.entity_id
+LEFT JOIN job j ON j.job_id = r.job_id
+WHERE x.kind = 'run'""",
     }
 
 

@@ -104,15 +104,21 @@ class Walk:
     more: set[bytes] = field(default_factory=set)
     truncated: Bound | None = None
 
+    def possible(self, source: bytes, target: bytes) -> bool:
+        """Whether `source` is only what a failed run may have written: an input is bound to no such thing."""
+        node = self.nodes[source]
+        by_time = self.edges[source, target][2] is None
+        return by_time and isinstance(node, Production) and node.published_at is None
+
     def statement(self, source: bytes, target: bytes) -> Input:
         """The input behind an edge. Made when asked: a walk has more edges than anyone looks at."""
         return Input._make(self.edges[source, target][:6])
 
 
-def productions(connection: Connection, found: Iterable[bytes]) -> list[Production]:
-    """The productions with these ids that exist, in the order asked for."""
+def productions(connection: Connection, found: Iterable[bytes], as_of: int | None = None) -> list[Production]:
+    """The productions with these ids that exist (as of a time), in the order asked for."""
     ids = list(dict.fromkeys(found))
-    rows = {row[0]: Production._make(row) for row in Statements(connection).productions(ids)}
+    rows = {row[0]: Production._make(row) for row in Statements(connection, as_of).productions(ids)}
     return [rows[id] for id in ids if id in rows]
 
 
@@ -122,9 +128,15 @@ def upstream(
     *,
     depth: int | None = None,
     limit: int = DEFAULT_LIMIT,
+    as_of: int | None = None,
+    include_failed: bool = False,
 ) -> Walk:
-    """Everything that `starts` were made of, at most `depth` steps away and `limit` nodes in all."""
-    return _Up(Statements(connection), Walk("up"), limit).run(starts, depth)
+    """Everything that `starts` were made of, at most `depth` steps away and `limit` nodes in all.
+
+    `as_of` (µs since 1970 UTC, inclusive): by what was read and published by then. `include_failed`:
+    also what failed runs may have written, and others may then have read (see `Walk.possible`).
+    """
+    return _Up(Statements(connection, as_of, include_failed), Walk("up"), limit).run(starts, depth)
 
 
 def downstream(
@@ -133,9 +145,11 @@ def downstream(
     *,
     depth: int | None = None,
     limit: int = DEFAULT_LIMIT,
+    as_of: int | None = None,
+    include_failed: bool = False,
 ) -> Walk:
     """Everything that `starts` went into, at most `depth` steps away and `limit` nodes in all."""
-    return _Down(Statements(connection), Walk("down"), limit).run(starts, depth)
+    return _Down(Statements(connection, as_of, include_failed), Walk("down"), limit).run(starts, depth)
 
 
 class _Rounds(ABC):
@@ -158,7 +172,7 @@ class _Rounds(ABC):
                 self.walk.nodes[start.id] = start
                 self.walk.depths[start.id] = 0
                 frontier.append(start)
-        with _without_gc():
+        with without_gc():
             self._loop(frontier, depth)
         return self.walk
 
@@ -170,15 +184,15 @@ class _Rounds(ABC):
                 if depth is None or depth - reached > DEPTH_WORTH_AHEAD:
                     self.fetch_ahead(frontier)
             reached += 1
-            frontier = self._advance(self.expand(frontier), reached)
+            frontier = self.advance(frontier, reached)
         if frontier and self.walk.truncated is None:
             self._mark_what_goes_on(frontier)
 
-    def _advance(self, found: Iterable[Found], depth: int) -> list[Node]:
-        """Enter what one round found; returns the nodes not seen before."""
+    def advance(self, frontier: list[Node], depth: int) -> list[Node]:
+        """Enter what one round finds; returns the nodes not seen before."""
         walk, fresh = self.walk, list[Node]()
         nodes, edges = walk.nodes, walk.edges
-        for reached, source, target, statement, row in found:
+        for reached, source, target, statement, row in self.expand(frontier):
             if reached not in nodes:
                 if len(nodes) >= self.limit:
                     walk.truncated = "limit"
@@ -246,23 +260,51 @@ class _Up(_Rounds):
         super().__init__(statements, walk, limit)
         self._inputs: dict[bytes, list[Row]] = {}
 
+    def advance(self, frontier: list[Node], depth: int) -> list[Node]:
+        # As above, without a generator between: a long chain is ten thousand rounds of one node.
+        walk, fresh = self.walk, list[Node]()
+        nodes, edges, depths, limit = walk.nodes, walk.edges, walk.depths, self.limit
+        for node, inputs in self._read(frontier):
+            target = node.id
+            for row in inputs:
+                source = row[6] if row[6] is not None and row[12] is None else _source(row)
+                if source == target:
+                    continue
+                if source not in nodes:
+                    if len(nodes) >= limit:
+                        walk.truncated = "limit"
+                        continue
+                    nodes[source] = found = self.node(source, row)
+                    depths[source] = depth
+                    fresh.append(found)
+                if (source, target) not in edges:
+                    edges[source, target] = row
+        return fresh
+
     def expand(self, frontier: list[Node]) -> Iterator[Found]:
+        for node, inputs in self._read(frontier):
+            for row in inputs:
+                source = _source(row)
+                if source != node.id:
+                    yield source, source, node.id, row, row
+
+    def _read(self, frontier: list[Node]) -> list[tuple[Node, list[Row]]]:
+        """The nodes of a run, each with the inputs that went into it."""
         inputs = self._inputs
         runs = [(node, run) for node in frontier if (run := _run_of(node)) is not None]
         missing = {run for _, run in runs if run not in inputs}
         if missing:
             self._enter(missing, self.statements.inputs(missing))
-        stated = {node.id: node for node in frontier if isinstance(node, Production) and node.basis}
-        if stated:
-            self.load_bases(stated.values())
-        for node, run in runs:
-            target, output = node.id, stated.get(node.id)
-            for row in inputs[run]:
-                if output is not None and not self.feeds(row[1], output):
-                    continue
-                source = _source(row)
-                if source != target:
-                    yield source, source, target, row, row
+        stated = [node for node, _ in runs if isinstance(node, Production) and node.basis]
+        if not stated:
+            return [(node, inputs[run]) for node, run in runs]
+        self.load_bases(stated)
+        return [
+            (node, [row for row in inputs[run] if self.feeds(row[1], node)])
+            if isinstance(node, Production)
+            else (node, inputs[run])
+            for node, run in runs
+        ]
 
     def node(self, id: bytes, row: Row) -> Node:
         if id == row[6]:
@@ -289,11 +331,12 @@ class _Down(_Rounds):
         super().__init__(statements, walk, limit)
         self._outputs: dict[bytes, list[Production]] = {}
         self._static: set[bytes] = set()
+        self._readers: dict[bytes, list[Row]] = {}
 
     def expand(self, frontier: list[Node]) -> Iterator[Found]:
-        rows = self.statements.readers([n.id for n in frontier if isinstance(n, Production)])
+        rows = self._readers_of([n.id for n in frontier if isinstance(n, Production)])
         # Only a walk that starts at one meets an origin on its way down.
-        rows += self.statements.origin_readers([n.id for n in frontier if isinstance(n, Origin)])
+        rows += self._origin_readers([n for n in frontier if isinstance(n, Origin)])
         self._load_outputs({row[0] for row in rows})
         for row in rows:
             run, source = row[0], row[6]
@@ -305,6 +348,33 @@ class _Down(_Rounds):
                     yield output.id, source, output.id, row, output
             if not fed:
                 yield run, source, run, row, ()
+
+    def _readers_of(self, productions: list[bytes]) -> list[Row]:
+        """The inputs bound to `productions`: as far as they are not here already."""
+        ahead = self._readers
+        rows = self.statements.readers([id for id in productions if id not in ahead])
+        for id in productions:
+            rows += ahead.get(id, ())
+        return rows
+
+    def fetch_ahead(self, frontier: list[Node]) -> None:
+        ids = [n.id for n in frontier if isinstance(n, Production) and n.id not in self._readers]
+        ahead = _absent(self.statements.productions_ahead(ids, AHEAD), self._readers) if ids else set()
+        if len(ahead) <= len(ids):
+            return  # nothing is gained over asking round by round
+        rows = self.statements.readers(ahead)
+        self._readers.update((id, []) for id in ahead)
+        for row in rows:
+            self._readers[row[6]].append(row)
+        self._load_outputs({row[0] for row in rows})
+
+    def _origin_readers(self, origins: list[Origin]) -> list[Row]:
+        """Readers of a dataset that nobody wrote, whatever version they name; of a version those of it."""
+        rows = self.statements.origin_readers({o.dataset_id for o in origins})
+        whole = {o.dataset_id for o in origins if o.version_id is None}
+        read = {o.version_id: o.id for o in origins if o.version_id is not None}
+        found = [row for row in rows if row[1] in whole]
+        return found + [(*row[:6], read[row[2]]) for row in rows if row[2] in read]
 
     def node(self, id: bytes, row: Row) -> Node:
         return row if isinstance(row, Production) else Reader(id)
@@ -322,7 +392,7 @@ class _Down(_Rounds):
 
 
 @contextmanager
-def _without_gc() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """A walk makes many small tuples and no cycles; collecting meanwhile takes a quarter of its time."""
     was_enabled = gc.isenabled()
     gc.disable()

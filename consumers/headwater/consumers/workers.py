@@ -13,7 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -48,6 +48,7 @@ def consume(
     store_url: str,
     log_url: str,
     *,
+    kafka: Mapping[str, Any] | None = None,
     workers: int,
     follow: bool = False,
     accept_damage: bool = False,
@@ -65,7 +66,7 @@ def consume(
     try:
         for index in range(workers):
             mine, theirs = context.Pipe(duplex=False)
-            task = (store_url, log_url, (index, workers), follow, accept_damage, theirs, stop)
+            task = (store_url, log_url, kafka, (index, workers), follow, accept_damage, theirs, stop)
             process = context.Process(target=_work, args=task, name=f"headwater-worker-{index}")
             process.start()
             # Held by the worker alone from here on: its death closes the pipe.
@@ -118,6 +119,7 @@ def _hear(worker: _Worker) -> None:
 def _work(
     store_url: str,
     log_url: str,
+    kafka: Mapping[str, Any] | None,
     shard: tuple[int, int],
     follow: bool,
     accept_damage: bool,
@@ -132,7 +134,7 @@ def _work(
     progress = Progress()
     error: str | None = None
     try:
-        with open_store(store_url) as store, open_log(log_url) as source:
+        with open_store(store_url) as store, open_log(log_url, kafka) as source:
             runner = Runner(store, source, shard=shard, accept_damage=accept_damage)
             progress = runner.progress
             runner.run(

@@ -6,6 +6,7 @@ in the caller's transaction. Which rows to write is decided in `headwater.consum
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -19,11 +20,11 @@ Row = tuple[Any, ...]
 StoredFold = tuple[bytes, str, str, str, str]
 
 #: The tables of rows that belong to one run and are replaced with its fold, in the order of writing.
-OF_ONE_RUN = ("run_fold", "run", "run_input", "run_output", "run_edge")
+OF_ONE_RUN = ("run_fold", "run", "run_input", "run_output", "run_edge", "run_lineage")
 
 
-# These come from a stored fold, and are storable already: escaping is not idempotent.
-_STORABLE = frozenset({"ext_id", "lifecycle"})
+# These are storable already, coming from a stored fold or made of storable texts: escaping is not idempotent.
+_STORABLE = frozenset({"ext_id", "lifecycle", "tags"})
 
 
 class Writer(Protocol):
@@ -47,8 +48,8 @@ class Writer(Protocol):
     def keep_earliest(self, rows: Sequence[Row]) -> None:
         """Of several copies of an event keep the position and time of the one appended first."""
 
-    def raise_registers(self, rows: Sequence[Row]) -> None:
-        """Let rows of `dataset_facet` win whose stamp is greater."""
+    def raise_registers(self, table: Table, rows: Sequence[Row]) -> None:
+        """Let the rows win whose stamp is greater: they bring the columns from `stamp` on."""
 
     def groups(self, dataset_ids: Sequence[str]) -> dict[str, str]:
         """The alias group of each dataset, under a lock that keeps others from merging groups."""
@@ -68,6 +69,15 @@ def _columns(table: Table) -> str:
 
 def _key(table: Table) -> str:
     return ", ".join(f'"{column.name}"' for column in table.primary_key)
+
+
+def _if_greater(register: Table) -> str:
+    """What happens to a register's row that exists: it is replaced by one with a greater stamp."""
+    names = [column.name for column in register.columns]
+    brought = ", ".join(f"{name}=excluded.{name}" for name in names[names.index("stamp") :])
+    return (
+        f"ON CONFLICT ({_key(register)}) DO UPDATE SET {brought} WHERE excluded.stamp > {register.name}.stamp"
+    )
 
 
 # -- SQLite -----------------------------------------------------------------------------------
@@ -108,8 +118,9 @@ class SqliteWriter:
 
     def _executemany(self, verb: str, table: Table, rows: Sequence[Row]) -> int:
         sql = f"{verb} {table.name} ({_columns(table)}) VALUES ({','.join('?' * len(table.columns))})"
-        convert = _SQLITE_ROWS[table.name]
-        return int(self._driver.executemany(sql, map(convert, rows)).rowcount)
+        if not rows:
+            return 0
+        return int(self._driver.executemany(sql, _SQLITE_ROWS[table.name](rows)).rowcount)
 
     def stored_elsewhere(self, rows: Sequence[Row]) -> frozenset[str]:
         sql = (
@@ -128,13 +139,12 @@ class SqliteWriter:
         )
         self._driver.executemany(sql, ((*row[5:9], row[0], bytes.fromhex(row[1])) for row in rows))
 
-    def raise_registers(self, rows: Sequence[Row]) -> None:
+    def raise_registers(self, table: Table, rows: Sequence[Row]) -> None:
         sql = (
-            "INSERT INTO dataset_facet (register_id, dataset_id, name, stamp, facet_id) VALUES (?,?,?,?,?) "
-            "ON CONFLICT (register_id) DO UPDATE SET stamp=excluded.stamp, facet_id=excluded.facet_id "
-            "WHERE excluded.stamp > dataset_facet.stamp"
+            f"INSERT INTO {table.name} ({_columns(table)}) VALUES ({','.join('?' * len(table.columns))}) "
+            f"{_if_greater(table)}"
         )
-        self._driver.executemany(sql, map(_SQLITE_ROWS["dataset_facet"], rows))
+        self._driver.executemany(sql, _SQLITE_ROWS[table.name](rows))
 
     def groups(self, dataset_ids: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -155,29 +165,44 @@ def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _sqlite_row(table: Table) -> Callable[[Row], Row]:
-    """A function from a row with hex ids to what SQLite binds."""
-    converters: list[tuple[int, Callable[[Any], Any]]] = []
+def _sqlite_rows(table: Table) -> Callable[[Sequence[Row]], Iterable[Row]]:
+    """A function from rows with hex ids to what SQLite binds; by column, since cells are many."""
+    converters: list[tuple[int, _Change]] = []
     for index, column in enumerate(table.columns):
         if column.name == "body":
-            converters.append((index, bytes.decode))
+            converters.append((index, _each(bytes.decode, column)))
         elif isinstance(column.type, Id | LargeBinary) and column.name != "doc":
-            converters.append((index, bytes.fromhex))
+            converters.append((index, _each(bytes.fromhex, column)))
         elif isinstance(column.type, Text) and column.name not in _STORABLE:
-            converters.append((index, storable))
+            converters.append((index, _made_storable))
 
-    def convert(row: Row) -> Row:
-        cells = list(row)
+    def convert(rows: Sequence[Row]) -> Iterable[Row]:
+        columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
         for index, change in converters:
-            cell = cells[index]
-            if cell is not None:
-                cells[index] = change(cell)
-        return tuple(cells)
+            columns[index] = change(columns[index])
+        return zip(*columns, strict=True)
 
     return convert
 
 
-_SQLITE_ROWS = {table.name: _sqlite_row(table) for table in tables.metadata.tables.values()}
+_Change = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+def _each(change: Callable[[Any], Any], column: Column[Any]) -> _Change:
+    if not column.nullable:
+        return lambda cells: map(change, cells)
+    return lambda cells: [None if cell is None else change(cell) for cell in cells]
+
+
+def _made_storable(cells: Iterable[Any]) -> Iterable[Any]:
+    """Nearly every text is storable as it is, and one search over all of them tells."""
+    texts = "".join(filter(None, cells))
+    if storable(texts) is texts:
+        return cells
+    return [None if cell is None else storable(cell) for cell in cells]
+
+
+_SQLITE_ROWS = {table.name: _sqlite_rows(table) for table in tables.metadata.tables.values()}
 
 
 # -- PostgreSQL -------------------------------------------------------------------------------
@@ -215,7 +240,7 @@ class PostgresWriter:
         convert = _COPY_ROWS[table.name]
         with self._cursor.copy(f"COPY {target} ({_columns(table)}) FROM STDIN") as copy:
             for start in range(0, len(rows), 500):
-                copy.write("".join(map(convert, rows[start : start + 500])).encode())
+                copy.write(convert(rows[start : start + 500]).encode())
 
     def _stage(self, table: Table, rows: Sequence[Row]) -> str:
         name = f"stage_{table.name}"
@@ -253,11 +278,10 @@ class PostgresWriter:
             '(e.appended_at, e.topic, e."partition", e."offset")'
         )
 
-    def raise_registers(self, rows: Sequence[Row]) -> None:
+    def raise_registers(self, table: Table, rows: Sequence[Row]) -> None:
         self._cursor.execute(
-            f"INSERT INTO dataset_facet SELECT * FROM {self._stage(tables.dataset_facet, rows)} "
-            "ORDER BY register_id ON CONFLICT (register_id) DO UPDATE "
-            "SET stamp=excluded.stamp, facet_id=excluded.facet_id WHERE excluded.stamp > dataset_facet.stamp"
+            f"INSERT INTO {table.name} SELECT * FROM {self._stage(table, rows)} "
+            f"ORDER BY {_key(table)} {_if_greater(table)}"
         )
 
     def groups(self, dataset_ids: Sequence[str]) -> dict[str, str]:
@@ -272,37 +296,53 @@ class PostgresWriter:
 
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_COPY_ESCAPED = re.compile(r"[\\\t\n\r]")
 _COPY_NULL = "\\N"
 
 
-def _copy_cell(column: Column[Any]) -> Callable[[Any], str]:
-    """How COPY's text format writes a value of `column`."""
+def _copy_column(column: Column[Any]) -> _Change:
+    """How COPY's text format writes the cells of `column` that are no NULLs."""
     if column.name == "doc":
-        return lambda doc: "\\\\x" + doc.hex()
+        return lambda docs: ["\\\\x" + doc.hex() for doc in docs]
     if column.name == "body":
-        return lambda body: body.decode().translate(_COPY_ESCAPES)
+        return lambda bodies: _escaped(map(bytes.decode, bodies))
     if isinstance(column.type, Id):
-        return str
+        return lambda ids: ids
     if isinstance(column.type, LargeBinary):
-        return lambda digits: "\\\\x" + digits
+        return lambda digits: ["\\\\x" + cell for cell in digits]
     if isinstance(column.type, Boolean):
-        return lambda value: "t" if value else "f"
+        return lambda values: ["t" if value else "f" for value in values]
     if column.name in _STORABLE:
-        return lambda text: text.translate(_COPY_ESCAPES)
+        return _escaped
     if isinstance(column.type, Text):
-        return lambda text: storable(text).translate(_COPY_ESCAPES)
-    return repr
+        return lambda texts: _escaped(_made_storable(texts))
+    return lambda numbers: map(repr, numbers)
 
 
-def _copy_row(table: Table) -> Callable[[Row], str]:
-    """A function from a row with hex ids to one line of COPY's text format."""
-    cells = [_copy_cell(column) for column in table.columns]
+def _escaped(texts: Iterable[str]) -> Iterable[str]:
+    texts = list(texts)
+    if _COPY_ESCAPED.search("".join(texts)) is None:
+        return texts
+    return [text.translate(_COPY_ESCAPES) for text in texts]
 
-    def convert(row: Row) -> str:
-        shown = [_COPY_NULL if value is None else cell(value) for cell, value in zip(cells, row, strict=True)]
-        return "\t".join(shown) + "\n"
+
+def _with_nulls(write: _Change, cells: tuple[Any, ...]) -> Iterable[str]:
+    if None not in cells:
+        return write(cells)
+    written = iter(write(tuple(cell for cell in cells if cell is not None)))
+    return [_COPY_NULL if cell is None else next(written) for cell in cells]
+
+
+def _copy_rows(table: Table) -> Callable[[Sequence[Row]], str]:
+    """A function from rows with hex ids to lines of COPY's text format."""
+    writers = [_copy_column(column) for column in table.columns]
+
+    def convert(rows: Sequence[Row]) -> str:
+        columns = zip(writers, zip(*rows, strict=True), strict=True)
+        lines = zip(*(_with_nulls(write, cells) for write, cells in columns), strict=True)
+        return "\n".join(map("\t".join, lines)) + "\n"
 
     return convert
 
 
-_COPY_ROWS = {table.name: _copy_row(table) for table in tables.metadata.tables.values()}
+_COPY_ROWS = {table.name: _copy_rows(table) for table in tables.metadata.tables.values()}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from headwater.schemas.events import Asset, AssetRef, Column
+from headwater.schemas.events import Asset, AssetRef, Column, Owner
 from headwater.schemas.facets import own, standard
 
 Document: TypeAlias = dict[str, Any]
@@ -179,9 +179,20 @@ def _describe(facets: Document, asset: Asset) -> None:
             "tags": [{"key": key, "value": value, "source": TAG_SOURCE} for key, value in asset.tags.items()],
         }
     if asset.owner is not None:
-        facets["ownership"] = {**_OWNERSHIP, "owners": [{"name": asset.owner}]}
+        facets["ownership"] = ownership([Owner(name=asset.owner)])
     if asset.description is not None:
-        facets["documentation"] = {**_DOCUMENTATION, "description": asset.description}
+        facets["documentation"] = documentation(asset.description)
+
+
+def documentation(description: str) -> Document:
+    """The standard facet with what a dataset is."""
+    return {**_DOCUMENTATION, "description": description}
+
+
+def ownership(owners: Sequence[Owner]) -> Document:
+    """The standard facet with who answers for a dataset."""
+    listed = [{"name": o.name} if o.role is None else {"name": o.name, "type": o.role} for o in owners]
+    return {**_OWNERSHIP, "owners": listed}
 
 
 def _field(column: Column) -> Document:

@@ -268,6 +268,24 @@ class RunClosed(RunFact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReproductionAttempted(RunFact):
+    """A version was made again from its recipe, in a run of its own that publishes nothing.
+
+    `outcome` is identical, different or cannot; `version` is what came out, `step` the first step
+    whose content differs, `environment` how strictly packages had to match.
+    """
+
+    subject: AssetRef
+    outcome: str
+    environment: str
+    version: str | None = None
+    step: str | None = None
+    reasons: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssetFact:
     """What every fact about an asset outside a run states; without a version it is about all of them."""
 
@@ -308,6 +326,28 @@ class AssetErased(AssetFact):
     location: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetDescribed(AssetFact):
+    """What the asset is, in words (the `documentation` facet); it replaces what was said before."""
+
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who answers for an asset: `name` as `team:data` or `user:ada`, `role` as MAINTAINER."""
+
+    name: str
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetOwned(AssetFact):
+    """Who answers for the asset (the `ownership` facet): these, and nobody named before."""
+
+    owners: tuple[Owner, ...]
+
+
 RunEvent: TypeAlias = (
     PipelineStarted
     | PipelineCompleted
@@ -320,6 +360,7 @@ RunEvent: TypeAlias = (
     | AssetCreated
     | MetricsLogged
     | RunClosed
+    | ReproductionAttempted
 )
-AssetEvent: TypeAlias = AssetTagged | AssetAliased | AssetRecalled | AssetErased
+AssetEvent: TypeAlias = AssetTagged | AssetAliased | AssetRecalled | AssetErased | AssetDescribed | AssetOwned
 Event: TypeAlias = RunEvent | AssetEvent

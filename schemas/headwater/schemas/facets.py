@@ -57,6 +57,7 @@ OURS: tuple[Facet, ...] = (
     Facet("headwater_runClosed", "Run"),
     Facet("headwater_metricPoints", "Run"),
     Facet("headwater_lineage", "Run"),
+    Facet("headwater_reproduction", "Run"),
     Facet("headwater_asset", "Dataset"),
     Facet("headwater_columns", "Dataset"),
     Facet("headwater_consumption", "InputDataset"),
@@ -72,6 +73,8 @@ OURS: tuple[Facet, ...] = (
     Facet("headwater_aliasing", "Dataset"),
     Facet("headwater_recall", "Dataset"),
     Facet("headwater_erasure", "Dataset"),
+    Facet("headwater_describing", "Dataset"),
+    Facet("headwater_owning", "Dataset"),
 )
 
 _BY_NAME = {(facet.name, facet.entity): facet for facet in OURS}
@@ -79,7 +82,10 @@ _BY_NAME = {(facet.name, facet.entity): facet for facet in OURS}
 # Dataset facets of ours with a meaning of their own: none of them can be one of `Asset.details`.
 RESERVED = frozenset(
     f"headwater_{name}"
-    for name in ("emission", "asset", "columns", "tagging", "aliasing", "recall", "erasure")
+    for name in (
+        *("emission", "asset", "columns", "tagging", "aliasing", "recall", "erasure"),
+        *("describing", "owning"),
+    )
 )
 
 

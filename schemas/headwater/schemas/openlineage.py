@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import IntEnum
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.schemas.errors import Unparseable, shown
 from headwater.schemas.ids import is_uuid
@@ -50,8 +50,7 @@ class Defect:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLineageEvent:
+class OpenLineageEvent(NamedTuple):
     """One accepted event.
 
     `event_id` is the sha256 of `value` (32 bytes); `time` is eventTime in µs since 1970 UTC,

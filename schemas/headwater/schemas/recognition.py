@@ -96,6 +96,9 @@ def _started(event: _Event) -> facts.RunEvent:
 
 
 def _completed(event: _Event) -> facts.RunEvent:
+    reproduction = _maybe_body(event.run, "headwater_reproduction")
+    if reproduction is not None:
+        return _reproduction(event, reproduction)
     if event.is_pipeline:
         return facts.PipelineCompleted(**event.common)
     return facts.StepCompleted(
@@ -106,6 +109,20 @@ def _completed(event: _Event) -> facts.RunEvent:
 def _lineage(event: _Event) -> tuple[tuple[facts.AssetRef, tuple[facts.AssetRef, ...]], ...]:
     stated = _maybe_body(event.run, "headwater_lineage")
     return () if stated is None else tuple(map(_lineage_entry, _bodies_at(stated, "entries")))
+
+
+def _reproduction(event: _Event, body: Body) -> facts.ReproductionAttempted:
+    return facts.ReproductionAttempted(
+        **event.common,
+        subject=_reference(_body_at(body, "subject")),
+        outcome=_text(body, "outcome"),
+        environment=_text(body, "environment"),
+        version=_maybe_text(body, "version"),
+        step=_maybe_text(body, "step"),
+        reasons=_texts(body, "reasons"),
+        differences=_texts(body, "differences"),
+        caveats=_texts(body, "caveats"),
+    )
 
 
 def _failed(event: _Event) -> facts.RunEvent:
@@ -401,31 +418,45 @@ def _asset_fact(parsed: OpenLineageEvent) -> facts.AssetEvent:
         "emission": _emission(facets),
         "actor": _maybe_text(body, "actor"),
     }
-    return _GOVERNANCE[names[0]](common, body)
+    return _GOVERNANCE[names[0]](common, body, facets)
 
 
-def _tagged(common: Body, body: Body) -> facts.AssetEvent:
+def _tagged(common: Body, body: Body, _: Body) -> facts.AssetEvent:
     tags = _body_at(body, "tags")
     return facts.AssetTagged(**common, tags={key: _maybe_text(tags, key) for key in tags})
 
 
-def _aliased(common: Body, body: Body) -> facts.AssetEvent:
+def _aliased(common: Body, body: Body, _: Body) -> facts.AssetEvent:
     return facts.AssetAliased(**common, alias=_text(body, "alias"), removed=_flag(body, "removed"))
 
 
-def _recalled(common: Body, body: Body) -> facts.AssetEvent:
+def _recalled(common: Body, body: Body, _: Body) -> facts.AssetEvent:
     return facts.AssetRecalled(**common, reason=_text(body, "reason"), lifted=_flag(body, "lifted"))
 
 
-def _erased(common: Body, body: Body) -> facts.AssetEvent:
+def _erased(common: Body, body: Body, _: Body) -> facts.AssetEvent:
     return facts.AssetErased(**common, reason=_text(body, "reason"), location=_maybe_text(body, "location"))
 
 
-_GOVERNANCE: dict[str, Callable[[Body, Body], facts.AssetEvent]] = {
+def _described(common: Body, _: Body, facets: Body) -> facts.AssetEvent:
+    documentation = _body_at(facets, "documentation")
+    return facts.AssetDescribed(**common, description=_text(documentation, "description"))
+
+
+def _owned(common: Body, _: Body, facets: Body) -> facts.AssetEvent:
+    listed = _bodies_at(_body_at(facets, "ownership"), "owners")
+    owners = (facts.Owner(name=_text(owner, "name"), role=_maybe_text(owner, "type")) for owner in listed)
+    return facts.AssetOwned(**common, owners=tuple(owners))
+
+
+#: Each reads our own facet, and the standard ones beside it.
+_GOVERNANCE: dict[str, Callable[[Body, Body, Body], facts.AssetEvent]] = {
     "headwater_tagging": _tagged,
     "headwater_aliasing": _aliased,
     "headwater_recall": _recalled,
     "headwater_erasure": _erased,
+    "headwater_describing": _described,
+    "headwater_owning": _owned,
 }
 
 
@@ -466,6 +497,13 @@ def _text(body: Body, key: str) -> str:
 
 def _maybe_text(body: Body, key: str) -> str | None:
     return None if body.get(key) is None else _text(body, key)
+
+
+def _texts(body: Body, key: str) -> tuple[str, ...]:
+    value = body.get(key)
+    if type(value) is not list or not all(type(text) is str for text in value):
+        raise _Foreign
+    return tuple(value)
 
 
 def _integer(body: Body, key: str) -> int:

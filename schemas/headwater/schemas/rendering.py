@@ -19,9 +19,11 @@ import orjson
 from headwater.schemas import events as facts
 from headwater.schemas.asset_facets import (
     asset_dataset,
+    documentation,
     input_dataset,
     lineage_entry,
     output_dataset,
+    ownership,
     reference,
 )
 from headwater.schemas.errors import Rejected
@@ -67,10 +69,14 @@ _FAILURE = own("headwater_failure", "Run")
 _ADOPTION = own("headwater_adoption", "Run")
 _RUN_CLOSED = own("headwater_runClosed", "Run")
 _METRIC_POINTS = own("headwater_metricPoints", "Run")
+_REPRODUCTION = own("headwater_reproduction", "Run")
 _OWN_LINEAGE = own("headwater_lineage", "Run")
 _GOVERNANCE = {
     name: own(name, "Dataset")
-    for name in ("headwater_tagging", "headwater_aliasing", "headwater_recall", "headwater_erasure")
+    for name in (
+        *("headwater_tagging", "headwater_aliasing", "headwater_recall", "headwater_erasure"),
+        *("headwater_describing", "headwater_owning"),
+    )
 }
 _CONSUMPTION = own("headwater_consumption", "InputDataset")
 
@@ -444,13 +450,37 @@ def _run_closed(event: facts.RunClosed, emission: facts.Emission | None) -> Docu
     return _run_event(event, "OTHER", emission, {"headwater_runClosed": closed})
 
 
+def _reproduction_attempted(event: facts.ReproductionAttempted, emission: facts.Emission | None) -> Document:
+    """Without inputs and outputs: an attempt publishes nothing, and nobody reads what it looked at."""
+    facet: Document = {
+        **_REPRODUCTION,
+        "subject": reference(event.subject),
+        "outcome": event.outcome,
+        "environment": event.environment,
+        "reasons": list(event.reasons),
+        "differences": list(event.differences),
+        "caveats": list(event.caveats),
+    }
+    for key, value in (("version", event.version), ("step", event.step)):
+        if value is not None:
+            facet[key] = value
+    return _run_event(event, "COMPLETE", emission, {"headwater_reproduction": facet})
+
+
 # -- events about assets outside a run ----------------------------------------------------
 
 
 def _dataset_event(
-    event: facts.AssetFact, emission: facts.Emission | None, name: str, fields: Document
+    event: facts.AssetFact,
+    emission: facts.Emission | None,
+    name: str,
+    fields: Document,
+    beside: Document | None = None,
 ) -> Document:
-    """A DatasetEvent; the version stands in our facet, for the standard one would publish it (rule R26)."""
+    """A DatasetEvent; the version stands in our facet, for the standard one would publish it (rule R26).
+
+    `beside` are the standard facets that say what ours says who said.
+    """
     asset = event.asset
     facet: Document = {**_GOVERNANCE[name], **fields}
     for key, value in (
@@ -461,7 +491,7 @@ def _dataset_event(
     ):
         if value is not None:
             facet[key] = value
-    facets: Document = {name: facet}
+    facets: Document = {**(beside or {}), name: facet}
     if emission is not None:
         facets["headwater_emission"] = _emission(_DATASET_EMISSION, emission)
     return {
@@ -493,6 +523,15 @@ def _asset_erased(event: facts.AssetErased, emission: facts.Emission | None) -> 
     return _dataset_event(event, emission, "headwater_erasure", fields)
 
 
+def _asset_described(event: facts.AssetDescribed, emission: facts.Emission | None) -> Document:
+    beside = {"documentation": documentation(event.description)}
+    return _dataset_event(event, emission, "headwater_describing", {}, beside)
+
+
+def _asset_owned(event: facts.AssetOwned, emission: facts.Emission | None) -> Document:
+    return _dataset_event(event, emission, "headwater_owning", {}, {"ownership": ownership(event.owners)})
+
+
 _RENDERINGS: dict[type, Callable[[Any, facts.Emission | None], Document]] = {
     facts.PipelineStarted: _pipeline_started,
     facts.PipelineCompleted: _pipeline_completed,
@@ -505,8 +544,11 @@ _RENDERINGS: dict[type, Callable[[Any, facts.Emission | None], Document]] = {
     facts.AssetCreated: _asset_created,
     facts.MetricsLogged: _metrics_logged,
     facts.RunClosed: _run_closed,
+    facts.ReproductionAttempted: _reproduction_attempted,
     facts.AssetTagged: _asset_tagged,
     facts.AssetAliased: _asset_aliased,
     facts.AssetRecalled: _asset_recalled,
     facts.AssetErased: _asset_erased,
+    facts.AssetDescribed: _asset_described,
+    facts.AssetOwned: _asset_owned,
 }

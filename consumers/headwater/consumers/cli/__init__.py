@@ -9,6 +9,7 @@ Exit codes (docs/reference/cli.md):
     4    nothing, or more than one thing, has that name
     5    an input that can never be accepted, or stored bytes that are damaged
     6    try again later: a database is away, another worker took over
+    7    it cannot be told here: something that it takes to make a version again is missing or differs
     70   a bug: --debug shows where
     130  interrupted
 
@@ -28,6 +29,7 @@ MISCONFIGURED = 3
 UNKNOWN = 4
 UNACCEPTABLE = 5
 RETRY = 6
+NOT_TOLD = 7
 BUG = 70
 INTERRUPTED = 130
 

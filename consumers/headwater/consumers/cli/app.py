@@ -16,9 +16,23 @@ COMMANDS = {
     "show": "headwater.consumers.cli.ask:show",
     "runs": "headwater.consumers.cli.ask:runs",
     "assets": "headwater.consumers.cli.ask:assets",
+    "search": "headwater.consumers.cli.find:search",
+    "metrics": "headwater.consumers.cli.find:metrics",
+    "diff": "headwater.consumers.cli.compare:diff",
+    "impact": "headwater.consumers.cli.affect:impact",
+    "recipe": "headwater.consumers.cli.remake:recipe",
+    "reproduce": "headwater.consumers.cli.remake:reproduce",
+    "drift": "headwater.consumers.cli.remake:drift",
+    "tag": "headwater.consumers.cli.govern:tag",
+    "describe": "headwater.consumers.cli.govern:describe",
+    "own": "headwater.consumers.cli.govern:own",
+    "alias": "headwater.consumers.cli.govern:alias",
+    "recall": "headwater.consumers.cli.govern:recall",
+    "export": "headwater.consumers.cli.export:export",
     "consume": "headwater.consumers.cli.fold:consume",
     "replay": "headwater.consumers.cli.fold:replay",
     "verify": "headwater.consumers.cli.fold:verify",
+    "gaps": "headwater.consumers.cli.lacks:gaps",
     "emitters": "headwater.consumers.cli.senders:emitters",
     "quarantine": "headwater.consumers.cli.parked:quarantine",
     "store": "headwater.consumers.cli.upkeep:store",
@@ -28,8 +42,10 @@ COMMANDS = {
 }
 
 _GROUPS = (
-    ("Ask", ("lineage", "show", "runs", "assets")),
-    ("Keep the store", ("consume", "replay", "verify", "emitters", "quarantine", "store", "log")),
+    ("Ask", ("lineage", "show", "runs", "assets", "search", "metrics", "diff", "impact", "export")),
+    ("Make it again", ("recipe", "reproduce", "drift")),
+    ("Govern", ("tag", "describe", "own", "alias", "recall")),
+    ("Keep the store", ("consume", "replay", "verify", "gaps", "emitters", "quarantine", "store", "log")),
     ("Begin", ("demo", "completion")),
 )
 
@@ -42,6 +58,7 @@ Begin here:
   headwater lineage churn-model         what it was made of
   headwater lineage customers --down    what it went into
   headwater show churn-model            everything known about it
+  headwater diff churn-model            why its last two versions differ
   headwater verify                      is the store what the log says?
 
 The log and the store are those of the nearest headwater.yaml, of $HEADWATER_LOG and

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from headwater.consumers.cli.export import graphs_of, moment_of, text_of, with_format, write_listing
+from headwater.consumers.cli.moments import opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, print_json, print_lines, print_text, table, width
-from headwater.consumers.cli.places import resolve, with_places
+from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
     from headwater.consumers.answers import Asset, Graph, Run
-    from headwater.consumers.asking import Lineage
+    from headwater.consumers.columns import ColumnGraph
     from headwater.consumers.drawing import Line
 
-FORMATS = ("tree", "json", "mermaid", "dot")
+FORMATS = ("tree", "json", "mermaid", "dot", "graphml")
 STATES = ("START", "RUNNING", "COMPLETE", "FAIL", "ABORT", "OTHER")
 _positive = click.IntRange(min=1)
-
-
-def _lineage(ctx: click.Context, store: str | None, log: str | None, config: str | None) -> Lineage:
-    from headwater.consumers.asking import Lineage
-
-    return Lineage(resolve(ctx, store, log, config).store)
 
 
 @click.command()
@@ -39,7 +36,12 @@ def _lineage(ctx: click.Context, store: str | None, log: str | None, config: str
     show_default=True,
     help="How to draw it.",
 )
+@click.option(
+    "--include-failed", is_flag=True, help="Also what failed runs may have written, as possibly written."
+)
+@click.option("--column", metavar="COLUMN", help="The lineage of this column (as NAME#COLUMN); '' for all.")
 @json_option
+@with_time
 @with_places
 @click.pass_context
 def lineage(
@@ -50,7 +52,11 @@ def lineage(
     depth: int | None,
     limit: int,
     format_: str,
+    column: str | None,
+    include_failed: bool,
     as_json: bool,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -59,49 +65,56 @@ def lineage(
 
     NAME is an asset (`churn-model`, `crm/churn-model`), one version of it (`churn-model@9f2c`,
     the start of a version, an alias, or the start of the run that wrote it), a run, or a
-    production. Without a version it is the one published last.
+    production. Without a version it is the one published last. NAME#COLUMN is one of its columns,
+    NAME# all of them.
 
     \b
     headwater lineage churn-model
     headwater lineage customers --down --depth 3
+    headwater lineage churn-model --as-of 2026-03-03
+    headwater lineage 'customers#tenure' --down
     headwater lineage churn-model --format mermaid
     """
+    within = {"depth": depth, "limit": limit, "as_of": moment_of(as_of), "include_failed": include_failed}
     asked = [direction for direction, wanted in (("up", up or not down), ("down", down)) if wanted]
-    with _lineage(ctx, store, log, config) as found:
-        graphs = {
-            direction: found.lineage(name, direction, depth=depth, limit=limit)  # type: ignore[arg-type]
-            for direction in asked
-        }
+    with opened_lineage(ctx, store, log, config, known_at) as found:
+        graphs = graphs_of(found, name, asked, column, within)
     if as_json or format_ == "json":
         print_json(graphs)
+    elif format_ == "tree":
+        _draw(list(graphs.values()))
     else:
-        _draw(list(graphs.values()), format_)
+        print_text(text_of(graphs, format_))
 
 
-def _draw(graphs: list[Graph], format_: str) -> None:
-    from headwater.consumers import drawing
+def _draw(graphs: Sequence[Graph | ColumnGraph]) -> None:
+    from headwater.consumers import column_drawing, drawing
+    from headwater.consumers.answers import Graph
 
-    if format_ == "tree":
-        for place, graph in enumerate(graphs):
-            if len(graphs) > 1:
-                title = "made of" if graph.direction == "up" else "went into"
-                print_lines([*([[("", "")]] if place else []), [(title, "italic")]])
+    for place, graph in enumerate(graphs):
+        if len(graphs) > 1:
+            title = "made of" if graph.direction == "up" else "went into"
+            print_lines([*([[("", "")]] if place else []), [(title, "italic")]])
+        if isinstance(graph, Graph):
             print_lines(drawing.tree(graph, width()))
             print_lines([[(note, "dim")] for note in drawing.notes(graph)])
-    else:
-        draw = drawing.mermaid if format_ == "mermaid" else drawing.dot
-        print_text(draw(drawing.merged(graphs)))
+        else:
+            print_lines(column_drawing.tree(graph, width()))
+            print_lines([[(note, "dim")] for note in column_drawing.notes(graph)])
 
 
 @click.command()
 @click.argument("name")
 @json_option
+@with_time
 @with_places
 @click.pass_context
 def show(
     ctx: click.Context,
     name: str,
     as_json: bool,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -113,8 +126,8 @@ def show(
     headwater show churn-model@9f2c
     headwater show 0198c2f4            the run whose id begins so
     """
-    with _lineage(ctx, store, log, config) as found:
-        details = found.show(name)
+    with opened_lineage(ctx, store, log, config, known_at) as found:
+        details = found.show(name, as_of=moment_of(as_of))
     if as_json:
         print_json(details)
         return
@@ -127,7 +140,9 @@ def show(
 @click.option("--job", metavar="NAME", help="Only runs of this job, step or pipeline.")
 @click.option("--state", type=click.Choice(STATES, case_sensitive=False), help="Only runs in this state.")
 @click.option("--limit", type=_positive, default=50, show_default=True, help="At most this many.")
+@with_format
 @json_option
+@with_time
 @with_places
 @click.pass_context
 def runs(
@@ -135,7 +150,11 @@ def runs(
     job: str | None,
     state: str | None,
     limit: int,
+    format_: str,
+    output: str,
     as_json: bool,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -146,10 +165,14 @@ def runs(
     headwater runs --job train
     headwater runs --state fail
     """
-    with _lineage(ctx, store, log, config) as found:
-        answer = found.runs(job=job, state=state, limit=limit)
-    if as_json:
-        print_json({"runs": answer})
+    with opened_lineage(ctx, store, log, config, known_at) as found:
+        answer = found.runs(job=job, state=state, limit=limit, as_of=moment_of(as_of))
+    if as_json or format_ != "table":
+        from headwater.consumers.answers import Run
+
+        write_listing(
+            {"runs": answer, "as_of": moment_of(as_of)}, Run, "json" if as_json else format_, output
+        )
     else:
         print_lines(_runs_table(answer) if answer else [[("no runs", "dim")]])
 
@@ -177,7 +200,9 @@ def _runs_table(found: tuple[Run, ...]) -> list[Line]:
 @click.argument("pattern", required=False)
 @click.option("--type", "type_", metavar="TYPE", help="Only assets of this type: Dataset, Model, …")
 @click.option("--limit", type=_positive, default=200, show_default=True, help="At most this many.")
+@with_format
 @json_option
+@with_time
 @with_places
 @click.pass_context
 def assets(
@@ -185,7 +210,11 @@ def assets(
     pattern: str | None,
     type_: str | None,
     limit: int,
+    format_: str,
+    output: str,
     as_json: bool,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -197,11 +226,14 @@ def assets(
     headwater assets 's3://lake/*'
     headwater assets --type Model
     """
-    with _lineage(ctx, store, log, config) as found:
-        answer = found.assets(pattern, type=type_, limit=limit + 1)
+    with opened_lineage(ctx, store, log, config, known_at) as found:
+        answer = found.assets(pattern, type=type_, limit=limit + 1, as_of=moment_of(as_of))
     listed, more = answer[:limit], len(answer) > limit
-    if as_json:
-        print_json({"assets": listed, "more": more})
+    if as_json or format_ != "table":
+        from headwater.consumers.answers import Asset
+
+        document = {"assets": listed, "more": more, "as_of": moment_of(as_of)}
+        write_listing(document, Asset, "json" if as_json else format_, output)
         return
     print_lines(_assets_table(listed) if listed else [[("no assets", "dim")]])
     if more:
@@ -212,7 +244,7 @@ def _assets_table(found: tuple[Asset, ...]) -> list[Line]:
     from headwater.consumers.drawing import short_time, short_version
 
     return table(
-        ("ASSET", "TYPE", "VERSIONS", "LATEST", "PUBLISHED"),
+        ("ASSET", "TYPE", "VERSIONS", "LATEST", "PUBLISHED", ""),
         [
             (
                 f"{asset.namespace}/{asset.name}",
@@ -220,7 +252,14 @@ def _assets_table(found: tuple[Asset, ...]) -> list[Line]:
                 f"{asset.versions:,}",
                 (short_version(asset.last_version) if asset.last_version else "", "yellow"),
                 short_time(asset.last_published_at) if asset.last_published_at else "never written",
+                (_recalled(asset), "bold red"),
             )
             for asset in found
         ],
     )
+
+
+def _recalled(asset: Asset) -> str:
+    if asset.recalled:
+        return "recalled"
+    return f"{asset.recalls:,} recalled before" if asset.recalls else ""

@@ -6,19 +6,19 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headwater.consumers.cli import NO, UNACCEPTABLE
+from headwater.consumers.cli.moments import as_moment
 from headwater.consumers.cli.output import json_option, print_json, print_lines, progress, say
 from headwater.consumers.cli.places import resolve, with_places
 
 if TYPE_CHECKING:
     from headwater.consumers.digest import Difference
     from headwater.consumers.drawing import Line
-    from headwater.consumers.log import SegmentLog
+    from headwater.consumers.log import Log
     from headwater.consumers.replaying import Verification
     from headwater.consumers.runner import Progress
 
@@ -50,13 +50,23 @@ def consume(
     from headwater.consumers.store import open_store
 
     places = resolve(ctx, store, log, config)
-    with open_log(places.log) as source, open_store(places.store) as opened, _display(source) as report:
+    with (
+        open_log(places.log, places.kafka) as source,
+        open_store(places.store) as opened,
+        display_reading(source) as report,
+    ):
         if workers > 1:
             from headwater.consumers.workers import consume as consume_together
 
             with _stoppable() as stopping:
                 done = consume_together(
-                    places.store, places.log, workers=workers, follow=follow, stopping=stopping, report=report
+                    places.store,
+                    places.log,
+                    kafka=places.kafka,
+                    workers=workers,
+                    follow=follow,
+                    stopping=stopping,
+                    report=report,
                 )
         else:
             from headwater.consumers.runner import Runner
@@ -74,8 +84,8 @@ def consume(
 @click.option(
     "--until",
     metavar="TIME",
-    callback=lambda _, __, text: _micros(text),
-    help="Only what was known by then (append time): 2026-03-03, 2026-03-03T12:00:00Z. UTC without a zone.",
+    callback=as_moment,
+    help="Only what was known by then (append time): 2026-03-03 (to its end), 2026-03-03T12:00:00Z.",
 )
 @json_option
 @with_places
@@ -97,9 +107,10 @@ def replay(
     from headwater.consumers.log import open_log
     from headwater.consumers.replaying import replay as fill
 
+    places = resolve(ctx, store or into, log, config)
     with (
-        open_log(resolve(ctx, store or into, log, config).log) as source,
-        _display(source) as report,
+        open_log(places.log, places.kafka) as source,
+        display_reading(source) as report,
         _stoppable() as stopping,
     ):
         done = fill(source, into, until=until, stopping=stopping, report=report)
@@ -132,25 +143,17 @@ def verify(
     from headwater.consumers.replaying import verify as compare
 
     places = resolve(ctx, store, log, config)
-    with opened(places.store) as store_, open_log(places.log) as source, _display(source) as report:
+    with (
+        opened(places.store) as store_,
+        open_log(places.log, places.kafka) as source,
+        display_reading(source) as report,
+    ):
         found = compare(store_, source, scratch=Path(scratch) if scratch else None, report=report)
     if as_json:
         print_json(verification(found))
     else:
         print_lines(_verdict(found))
     return 0 if found.equal else NO
-
-
-def _micros(text: str | None) -> int | None:
-    """A time as a person writes it, as µs since 1970."""
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as cause:
-        raise click.BadParameter(f"{text!r} is no time like 2026-03-03T12:00:00Z") from cause
-    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 @contextmanager
@@ -174,7 +177,7 @@ def _stoppable() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _display(source: SegmentLog) -> Iterator[Callable[[Progress], None]]:
+def display_reading(source: Log) -> Iterator[Callable[[Progress], None]]:
     """A progress bar while someone looks, nothing otherwise."""
     with progress() as shown:
         if shown is None:

@@ -60,12 +60,23 @@ def print_text(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print `value`, an answer or made of answers, as JSON."""
+    sys.stdout.write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """`value`, an answer or made of answers, as JSON."""
     import orjson
 
     from headwater.consumers.answers import as_json
 
-    document = orjson.dumps(as_json(value), option=orjson.OPT_INDENT_2, default=_spelled)
-    sys.stdout.write(document.decode() + "\n")
+    plain = as_json(value)
+    try:
+        return orjson.dumps(plain, option=orjson.OPT_INDENT_2, default=_spelled).decode() + "\n"
+    except TypeError:
+        # Half of a surrogate pair in a name: JSON can say it, in ASCII, but UTF-8 cannot.
+        import json
+
+        return json.dumps(plain, indent=2, default=_spelled) + "\n"
 
 
 def _spelled(value: Any) -> Any:

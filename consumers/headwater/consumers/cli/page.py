@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from headwater.consumers.answers import AssetDetails, Code, Read, Run, RunDetails, Written
+from headwater.consumers.answers import (
+    AssetDetails,
+    Code,
+    Read,
+    Recall,
+    Run,
+    RunDetails,
+    Statement,
+    Written,
+)
 from headwater.consumers.cli.output import table
 from headwater.consumers.drawing import Line, duration, printable, short_time, short_version
 
 _INDENT = "  "
 _LONGEST_VALUE = 160
+_RECALLS = 5
 
 
 def page(details: AssetDetails | RunDetails) -> list[Line]:
@@ -33,6 +43,7 @@ def _asset(asset: AssetDetails) -> Iterator[Line]:
     facts["also known as"] = ", ".join(asset.also_known_as)
     facts |= {_STATISTICS.get(key, key): f"{value:,}" for key, value in asset.statistics.items()}
     yield from _facts(facts)
+    yield from _recalls(asset.recalls, asset.upstream_recalls, asset.upstream_recalls_complete)
     yield from _values("tags", asset.tags)
     yield from _statements(asset)
     yield from _values("properties", asset.properties)
@@ -54,6 +65,7 @@ def _run_page(details: RunDetails) -> Iterator[Line]:
     title = f"{run.job.name}" if run.job else "(no job)"
     yield [(printable(title), "bold"), (f"  {printable(run.job.namespace)}" if run.job else "", "dim")]
     yield from _facts(_run_facts(run))
+    yield from _recalls((), details.upstream_recalls, details.upstream_recalls_complete)
     if details.error:
         yield from _error(details.error)
     yield from _values("parameters", details.parameters)
@@ -156,8 +168,8 @@ def _statements(asset: AssetDetails) -> Iterator[Line]:
             [
                 (
                     (statement.kind, "bold red" if statement.kind == "recall" else ""),
-                    statement.value or statement.key,
-                    short_version(statement.version) if statement.version else "all",
+                    _words(statement),
+                    _about(statement),
                     short_time(statement.at),
                     statement.actor or "",
                 )
@@ -167,18 +179,58 @@ def _statements(asset: AssetDetails) -> Iterator[Line]:
     )
 
 
+def _words(statement: Statement) -> str:
+    if statement.kind != "ownership":
+        return statement.value or statement.key
+    import json
+
+    owners = json.loads(statement.value or "[]")
+    return ", ".join(name + (f" ({role})" if role else "") for name, role in owners)
+
+
+def _about(statement: Statement) -> str:
+    if statement.version is not None:
+        return short_version(statement.version)
+    return "all" if statement.whole else f"run {(statement.run_id or '?')[:8]}…"
+
+
+def _recalls(own: Iterable[Recall], upstream: tuple[Recall, ...], complete: bool) -> Iterator[Line]:
+    """What must not be relied on, before anything else is told."""
+    lines = [("recalled", recall) for recall in own]
+    lines += [(f"made from {recalled_title(recall)}, recalled", recall) for recall in upstream[:_RECALLS]]
+    if lines or not complete:
+        yield [("", "")]
+    for title, recall in lines:
+        who = f" by {recall.actor}" if recall.actor else ""
+        words = f"{title}{who} {short_time(recall.at)}: {recall.reason or 'no reason given'}"
+        yield [(f"{_INDENT}{printable(words)}", "bold red")]
+    if len(upstream) > _RECALLS:
+        yield [(f"{_INDENT}… and from {len(upstream) - _RECALLS:,} more that are recalled (--json)", "red")]
+    if not complete:
+        yield [(f"{_INDENT}its lineage goes on too far to know all recalls in it", "red")]
+
+
+def recalled_title(recall: Recall) -> str:
+    """What a recall is about, in a few words."""
+    name = f"{recall.namespace}/{recall.name}"
+    if recall.version is not None:
+        return f"{name}@{short_version(recall.version)}"
+    return name if recall.whole else f"{name} as run {(recall.run_id or '?')[:8]}… wrote it"
+
+
 def _inputs(inputs: Iterable[Read]) -> Iterator[Line]:
     rows = [
         (
             f"{read.namespace}/{read.name}",
             (short_version(read.version) if read.version else "", "yellow"),
             (_BINDINGS[read.binding], "dim"),
+            ("recalled" if read.recalled else "", "bold red"),
         )
         for read in inputs
     ]
     if rows:
         yield from _title("inputs")
-        yield from _indented(table(("ASSET", "VERSION", "HOW WE KNOW"), rows))
+        yield from _indented(table(("ASSET", "VERSION", "HOW WE KNOW", ""), rows))
 
 
 _BINDINGS = {
@@ -199,12 +251,13 @@ def _written(title: str, written: Iterable[Written]) -> Iterator[Line]:
             short_time(production.published_at) if production.published_at else "not published",
             production.run_id,
             production.state,
+            ("recalled" if production.recalled else "", "bold red"),
         )
         for production in written
     ]
     if rows:
         yield from _title(title)
-        yield from _indented(table(("ASSET", "VERSION", "PUBLISHED", "RUN", "STATE"), rows))
+        yield from _indented(table(("ASSET", "VERSION", "PUBLISHED", "RUN", "STATE", ""), rows))
 
 
 def _metrics(details: RunDetails) -> Iterator[Line]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from headwater.schemas.errors import Misconfigured
 
 if TYPE_CHECKING:
     from headwater.emitter.settings import Settings
@@ -29,10 +31,11 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """The store's URL and the log's folder."""
+    """The store's URL, the log's folder or URL, and librdkafka's settings for a log on Kafka."""
 
     store: str
     log: str
+    kafka: Mapping[str, Any] = field(default_factory=dict)
 
 
 def with_places(command: Command) -> Command:
@@ -40,7 +43,9 @@ def with_places(command: Command) -> Command:
     for option in (
         click.option("--debug", is_flag=True, expose_value=False, help="Show where an error comes from."),
         click.option("--config", metavar="FILE", help="A headwater.yaml other than the nearest."),
-        click.option("--log", metavar="PATH", help="The log: a folder of segments."),
+        click.option(
+            "--log", metavar="PATH", help="The log: a folder of segments, or kafka://host:9092/topic."
+        ),
         click.option("--store", metavar="URL", help="The lineage store: sqlite:///path or postgresql://…"),
     ):
         command = option(command)
@@ -51,7 +56,8 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     """The places that hold for this command. Raises `Misconfigured` for a wrong headwater.yaml."""
     given = ctx.find_object(Given) or Given()
     store, log, config = store or given.store, log or given.log, config or given.config
-    if store is not None and log is not None and config is None:
+    on_kafka = log is not None and log.startswith("kafka://")
+    if store is not None and log is not None and config is None and not on_kafka:
         return Places(store=store, log=log)
     from headwater.emitter import settings
 
@@ -62,7 +68,19 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     return Places(
         store=store or _store(found, variables),
         log=log or str(found.log),
+        kafka=_kafka(found) if on_kafka else {},
     )
+
+
+def _kafka(found: Settings) -> Mapping[str, Any]:
+    """librdkafka's settings, under `kafka:` in headwater.yaml."""
+    found.require("kafka")
+    settings = found.document.get("kafka") or {}
+    if not isinstance(settings, Mapping):
+        raise Misconfigured(
+            f"{found.source}: kafka: is no mapping", remedy="write librdkafka's settings below it"
+        )
+    return {str(key): value for key, value in settings.items()}
 
 
 def _store(found: Settings, variables: dict[str, str]) -> str:

@@ -10,8 +10,8 @@ import click
 from headwater.consumers.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
-    from headwater.consumers.demo.comparison import Trial
     from headwater.consumers.demo.folder import DemoFolder
+    from headwater.consumers.demo.trials import Trial
 
 
 @click.command()
@@ -42,7 +42,7 @@ def found(folder: DemoFolder) -> dict[str, Any]:
     """What the demo told, asked of its store once more."""
     from headwater.consumers import open_log, open_store, verify
     from headwater.consumers.cli.fold import verification
-    from headwater.consumers.demo.comparison import findings, trials
+    from headwater.consumers.demo.trials import findings, trials
 
     told = findings(folder.store)
     with open_store(folder.store) as store, open_log(str(folder.log)) as source:

@@ -12,7 +12,8 @@ from headwater.consumers.cli.output import json_option, print_json, print_lines,
 from headwater.consumers.cli.places import resolve, with_places
 
 if TYPE_CHECKING:
-    from headwater.consumers.log import Partition, SegmentLog
+    from headwater.consumers.log import Log, Partition
+    from headwater.consumers.store import Store
     from headwater.schemas.errors import Corrupt
 
 
@@ -28,18 +29,24 @@ def store() -> None:
 def upgrade(
     ctx: click.Context, as_json: bool, store: str | None, log: str | None, config: str | None
 ) -> None:
-    """Make the schema, or bring it to this headwater's version. Stop the consumers first."""
+    """Make the schema, or bring it to this headwater's version. Stop the consumers first.
+
+    Rows stay as they are. Where this headwater folds events otherwise, it says so: fold the log again then.
+    """
     from headwater.consumers import migrations
     from headwater.consumers.store import connect
 
     with connect(resolve(ctx, store, log, config).store) as found:
         before, now = migrations.upgrade(found)
+        projection = _projection(found)
     if as_json:
-        print_json({"before": before, "now": now})
-    elif before == now:
+        print_json({"before": before, "now": now, "projection": projection})
+        return
+    if before == now:
         print_text(f"the schema is {now}: nothing to do")
     else:
         print_text(f"the schema is {now} now" + (f", it was {before}" if before else ""))
+    _tell_of_replay(projection)
 
 
 @store.command()
@@ -47,23 +54,47 @@ def upgrade(
 @with_places
 @click.pass_context
 def check(ctx: click.Context, as_json: bool, store: str | None, log: str | None, config: str | None) -> int:
-    """Is the schema this headwater's? Ends with 1 when it is not."""
+    """Are the schema and the rows this headwater's? Ends with 1 when they are not."""
     from headwater.consumers import migrations
     from headwater.consumers.store import connect
 
     with connect(resolve(ctx, store, log, config).store) as found:
         current = migrations.current(found)
-    fits = current == migrations.HEAD
+        projection = None if current is None else _projection(found)
+    fits = current == migrations.HEAD and (projection is None or projection["fits"])
     if as_json:
-        print_json({"current": current, "needed": migrations.HEAD, "fits": fits})
-    elif fits:
+        needed = {"current": current, "needed": migrations.HEAD, "projection": projection}
+        print_json({**needed, "fits": fits})
+        return 0 if fits else NO
+    if current == migrations.HEAD:
         print_text(f"the schema is {current}, as it should be")
     else:
         print_text(
             f"the schema is {current or 'missing'}, this headwater needs {migrations.HEAD}"
             " (headwater store upgrade)"
         )
+    _tell_of_replay(projection)
     return 0 if fits else NO
+
+
+def _projection(found: Store) -> dict[str, Any] | None:
+    """Which version of the projection wrote the rows; None where there are none."""
+    from headwater.consumers import books
+    from headwater.consumers.lineage import LineageProjection
+
+    held, needed = books.folded_by(found, LineageProjection.name), LineageProjection.version
+    return None if held is None else {"current": held, "needed": needed, "fits": held == needed}
+
+
+def _tell_of_replay(projection: dict[str, Any] | None) -> None:
+    if projection is not None and not projection["fits"]:
+        from headwater.consumers.books import REBUILD
+
+        print_text(
+            f"the rows were folded by version {projection['current']} of the projection, this headwater "
+            f"folds by version {projection['needed']}: no consumer goes on with them"
+        )
+        print_text(REBUILD)
 
 
 @click.group()
@@ -81,7 +112,8 @@ def check_log(
     """Read every segment from end to end. Ends with 1 when one is damaged."""
     from headwater.consumers.log import open_log
 
-    with open_log(resolve(ctx, store, log, config).log) as source:
+    places = resolve(ctx, store, log, config)
+    with open_log(places.log, places.kafka) as source:
         found = [(source.place(partition), *_read(source, partition)) for partition in source.partitions()]
     if as_json:
         print_json(
@@ -101,7 +133,7 @@ def check_log(
     return NO if any(damage for _, _, damage in found) else 0
 
 
-def _read(source: SegmentLog, partition: Partition) -> tuple[int, Corrupt | None]:
+def _read(source: Log, partition: Partition) -> tuple[int, Corrupt | None]:
     """How many records can be read, and what stops the reading."""
     from headwater.consumers.log import Cursor
     from headwater.schemas.errors import Corrupt
@@ -171,7 +203,7 @@ def accept_damage(
     from headwater.consumers.store import open_store
 
     places = resolve(ctx, store, log, config)
-    with open_log(places.log) as source, open_store(places.store) as opened:
+    with open_log(places.log, places.kafka) as source, open_store(places.store) as opened:
         done = Runner(opened, source, accept_damage=True).run()
     if as_json:
         print_json({"applied": done.applied, "quarantined": done.quarantined})

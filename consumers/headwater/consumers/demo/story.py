@@ -15,18 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from headwater.consumers.demo.folder import DemoFolder, prepared
 from headwater.schemas.errors import Misconfigured, Rejected
 
 if TYPE_CHECKING:
-    from headwater.consumers.demo.comparison import Findings
+    from headwater.consumers.demo.trials import Findings
 
 DEFAULT_FOLDER = Path(".headwater-demo")
 FIRST_DEPTH, SECOND_DEPTH = 6, 2
@@ -74,16 +74,18 @@ class Story:
         self.console.print(
             "[bold]headwater demo[/]  442 real patients, two models, two runs, and questions\n"
         )
-        self._run_twice()
+        between = self._run_twice()
         self._consume()
         found = self._compare()
         self._ask(found)
         self._verify()
+        self._ask_more(found, between)
         self._end(found.best, time.monotonic() - begun)
 
     # -- the parts ----------------------------------------------------------------------
 
-    def _run_twice(self) -> None:
+    def _run_twice(self) -> str:
+        """Both runs; returns a time between them."""
         from headwater.consumers.demo.patients import deliver
 
         name = self.folder.data.name
@@ -93,12 +95,14 @@ class Story:
             "slipped, and nobody knows. A pipeline of eight steps cleans the data and trains two models."
         )
         self._pipeline("the first run", FIRST_DEPTH)
+        between = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         deliver(self.folder.data, corrected=True)
         self._say(
             f"The clinic delivers a corrected {name}, over the old one, and somebody tries shallower trees. "
             "The same pipeline, in another process:"
         )
         self._pipeline("the second run", SECOND_DEPTH)
+        return between
 
     def _pipeline(self, part: str, depth: int) -> None:
         command = [self.python, "-m", _PIPELINE, str(self.folder.data), "--depth", str(depth)]
@@ -109,15 +113,12 @@ class Story:
         self._ask_for("the consumer", "consume")
 
     def _compare(self) -> Findings:
-        from headwater.consumers.demo import comparison
+        from headwater.consumers.demo import trials
 
-        found = comparison.findings(self.folder.store)
-        self._say("What differs between the two runs, and what came of it?")
-        table = Table("", "first run", "second run", box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        for line in found.lines:
-            table.add_row(line.what, line.first, line.second)
-        self.console.print(table)
-        self.console.print(f"\nThe best model is [bold]{found.best}[/], of the {found.which} run.\n")
+        self._say("What differs between the two runs, and why? The causes come first.")
+        self._ask_for("the comparison", "diff", trials.PIPELINE)
+        found = trials.findings(self.folder.store)
+        self.console.print(f"The best model is [bold]{found.best}[/], of the {found.which} run.\n")
         return found
 
     def _ask(self, found: Findings) -> None:
@@ -134,6 +135,15 @@ class Story:
     def _verify(self) -> None:
         self._say("Is the store what the log says? Everything is replayed into another one and compared.")
         self._ask_for("verify", "verify")
+
+    def _ask_more(self, found: Findings, between: str) -> None:
+        self._say("Three more questions. Is anything that the wrong rows reached still in use?")
+        self._ask_for("the impact", "impact", found.wrong)
+        self._say("What was the model when only the first run had been?")
+        name = found.best.partition("@")[0]
+        self._ask_for("the past", "lineage", name, "--depth", "1", "--as-of", between)
+        self._say("Which results were better than 0.45?")
+        self._ask_for("the search", "search", "r2>0.45")
 
     def _end(self, best: str, seconds: float) -> None:
         self.console.print(f"That took {seconds:.0f} s. Everything is in {self.folder.path}. Try next:")

@@ -14,7 +14,7 @@ from headwater.consumers import views
 from headwater.consumers.store import Store
 from headwater.schemas.errors import Misconfigured
 
-HEAD = "0001"
+HEAD = "0002"
 #: Any number that no one else's advisory lock uses by chance: "headwatr" in ASCII.
 _LOCK = 0x6865616477617472
 
@@ -45,7 +45,7 @@ def require_current(store: Store) -> None:
         )
     raise Misconfigured(
         f"the store {store.url} has schema {found}, this headwater needs {HEAD}",
-        remedy="stop the consumers and run `headwater store upgrade`",
+        remedy="stop the consumers and run `headwater store upgrade`; it says whether to replay as well",
     )
 
 

@@ -1,11 +1,11 @@
-"""What differs between the demo's two runs, asked of the store through the Python interface.
+"""The demo's two runs and which of their models is the best, asked through the Python interface.
 
 The demo's pipeline and its names are all that is assumed here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from headwater.consumers.demo.patients import ASSET, CLEANED
 from headwater.schemas.errors import Rejected
 
 PIPELINE = "progression"
-MODELS = ("forest", "boosted")
 
 _EVALUATION = ".evaluation"
 
@@ -40,22 +39,12 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that differs, in words, with its value in either run."""
-
-    what: str
-    first: str
-    second: str
-
-
-@dataclass(frozen=True, slots=True)
 class Findings:
     """What the demo tells of both: `best` and `wrong` are texts that commands understand.
 
     `unchanged` says that cleaning changed nothing in the run of the best model.
     """
 
-    lines: tuple[Line, ...]
     best: str
     which: str
     wrong: str
@@ -63,11 +52,10 @@ class Findings:
 
 
 def findings(store: str) -> Findings:
-    """What differs between the two runs in `store`, and which model is the best of all."""
+    """Which model is the best of all in `store`, and what went wrong."""
     first, second = trials(store)
     trial = max((first, second), key=lambda trial: trial.metrics[trial.best]["r2"])
     return Findings(
-        lines=tuple(differences(first, second)),
         best=trial.named(trial.best),
         which="first" if trial is first else "second",
         wrong=first.named(ASSET),
@@ -114,18 +102,6 @@ def _values(lineage: Lineage, written: Written) -> Mapping[str, float]:
     if not values:
         raise Rejected(f"{written.name} has no values")
     return {str(name): float(value) for name, value in values.items()}
-
-
-def differences(first: Trial, second: Trial) -> Iterator[Line]:
-    """What was different: parameters, the input, and what came of it."""
-    for name in first.parameters.keys() | second.parameters.keys():
-        before, after = first.parameters.get(name, "–"), second.parameters.get(name, "–")
-        if before != after:
-            yield Line(f"parameter {name}", str(before), str(after))
-    if first.versions[ASSET] != second.versions[ASSET]:
-        yield Line(f"input {ASSET}", shortened(first.versions[ASSET]), shortened(second.versions[ASSET]))
-    for model in MODELS:
-        yield Line(f"R² of {model}", *(f"{trial.metrics[model]['r2']:.3f}" for trial in (first, second)))
 
 
 def shortened(version: str) -> str:

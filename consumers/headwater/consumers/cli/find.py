@@ -1,0 +1,181 @@
+"""Finding things, and what was measured of them: search, metrics."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
+from headwater.consumers.cli.output import json_option, print_json, print_lines, table, width
+from headwater.consumers.cli.places import with_places
+
+if TYPE_CHECKING:
+    from headwater.consumers.drawing import Line
+    from headwater.consumers.metrics import Metrics, Series
+    from headwater.consumers.searching import Found, SearchResults
+
+_positive = click.IntRange(min=1)
+
+
+@click.command()
+@click.argument("query", nargs=-1, required=True)
+@click.option(
+    "--type", "type_", metavar="TYPE", help="Only asset, run or job; or assets of a type: Model, Dataset, …"
+)
+@click.option("--limit", type=_positive, default=20, show_default=True, help="At most this many.")
+@click.option(
+    "--known-at",
+    metavar="TIME",
+    callback=as_moment,
+    help="As it was known then: only what the log had been told by that time.",
+)
+@json_option
+@with_places
+@click.pass_context
+def search(
+    ctx: click.Context,
+    query: tuple[str, ...],
+    type_: str | None,
+    limit: int,
+    known_at: int | None,
+    as_json: bool,
+    store: str | None,
+    log: str | None,
+    config: str | None,
+) -> None:
+    """Assets, runs and jobs by what is said of them; every term must fit.
+
+    A term is a word or the beginning of one, or says where to look: name:, asset:, job:, type:,
+    tag:, owner:, description:, column:, parameter:, metric:, code:, model:. Metrics and parameters
+    are compared with = < > <= >= (quote them for the shell), tags with =.
+
+    \b
+    headwater search churn
+    headwater search type:Model 'depth>6'
+    headwater search column:email owner:crm
+    headwater search 'auc>0.9' --type run
+    headwater search code:4f1c9ab
+    """
+    with opened_lineage(ctx, store, log, config, known_at) as found:
+        answer = found.search(*query, type=type_, limit=limit)
+    if as_json:
+        print_json(answer)
+        return
+    print_lines(_results(answer))
+
+
+def _results(answer: SearchResults) -> list[Line]:
+    if not answer.results:
+        from headwater.consumers.nearest import did_you_mean
+
+        near = did_you_mean(answer.nearest)
+        return [[(f"nothing found{f' ({near})' if near else ''}", "dim")]]
+    lines = table(("KIND", "NAME", "WHEN", "WHY"), [_row(found) for found in answer.results])
+    if answer.more:
+        lines.append([("there is more: narrow the search, or --limit", "dim")])
+    return lines
+
+
+def _row(found: Found) -> tuple[str | tuple[str, str], ...]:
+    from headwater.consumers.drawing import short_time, short_version
+
+    name = f"{found.namespace}/{found.name}" if found.name is not None else ""
+    if found.kind == "run":
+        name = f"{found.id}  {name}".rstrip()
+    elif found.version is not None:
+        name += f"@{short_version(found.version).rstrip('…')}"
+    kind = found.type if found.kind == "asset" and found.type else found.kind
+    why = ", ".join(dict.fromkeys(f"{match.where} {match.text}" for match in found.matches))
+    return (kind, name, short_time(found.at) if found.at else "", (why, "dim"))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--key", metavar="KEY", help="Only this metric.")
+@click.option("--plot", "is_plot", is_flag=True, help="Draw the curves.")
+@click.option(
+    "--points",
+    type=_positive,
+    default=1_000,
+    show_default=True,
+    help="At most this many points a curve; peaks stay.",
+)
+@click.option(
+    "--history", type=_positive, default=50, show_default=True, help="At most this many versions or runs."
+)
+@json_option
+@with_time
+@with_places
+@click.pass_context
+def metrics(
+    ctx: click.Context,
+    name: str,
+    key: str | None,
+    is_plot: bool,
+    points: int,
+    history: int,
+    as_json: bool,
+    as_of: int | None,
+    known_at: int | None,
+    store: str | None,
+    log: str | None,
+    config: str | None,
+) -> None:
+    """What was measured: a run's curves, an asset's values over its versions, a job's over its runs.
+
+    \b
+    headwater metrics 0198c2f4 --plot          the curves of a run
+    headwater metrics churn-metrics            the values of each version
+    headwater metrics churn.train --key auc    the last value of each run of a step
+    """
+    from headwater.consumers.details import instant
+
+    with opened_lineage(ctx, store, log, config, known_at) as found:
+        answer = found.metrics(name, key=key, points=points, history=history, as_of=instant(as_of))
+    if as_json:
+        print_json(answer)
+        return
+    lines = _curves(answer) if is_plot else _summary(answer) if answer.of == "run" else _history(answer)
+    if answer.more:
+        lines.append([(f"the last {history:,}: there are older ones (--history)", "dim")])
+    print_lines(lines if answer.series else [[("no metrics", "dim")]])
+
+
+def _curves(answer: Metrics) -> list[Line]:
+    from headwater.consumers import plotting
+
+    has_braille = (sys.stdout.encoding or "").lower().startswith("utf")
+    return plotting.plot(answer.series, width(), ascii=not has_braille)
+
+
+def _summary(answer: Metrics) -> list[Line]:
+    from headwater.consumers.plotting import number
+
+    def row(series: Series) -> tuple[str, ...]:
+        last = series.points[-1]
+        nans = f"{series.not_numbers:,}" if series.not_numbers else ""
+        least, greatest = (
+            number(value) if value is not None else "" for value in (series.least, series.greatest)
+        )
+        return (series.key, f"{series.total:,}", str(last.step), number(series.last), least, greatest, nans)
+
+    return table(("METRIC", "POINTS", "STEP", "LAST", "LEAST", "GREATEST", "NAN"), map(row, answer.series))
+
+
+def _history(answer: Metrics) -> list[Line]:
+    """A line for each version or run, a column for each metric."""
+    from headwater.consumers.drawing import short_time, short_version
+    from headwater.consumers.plotting import number
+
+    of_place: dict[int, list[str]] = {}
+    for column, series in enumerate(answer.series):
+        for point in series.points:
+            if point.step not in of_place:
+                what = point.run_id if answer.of == "job" else short_version(point.version)
+                when = short_time(point.at) if point.at else ""
+                of_place[point.step] = [when, what or "", *[""] * len(answer.series)]
+            of_place[point.step][2 + column] = number(point.value)
+    headers = ("WHEN", "RUN" if answer.of == "job" else "VERSION", *(series.key for series in answer.series))
+    return table(headers, [of_place[place] for place in sorted(of_place)])

@@ -1,0 +1,405 @@
+"""Reading the log from Apache Kafka: the carrier of production, by the same interface.
+
+A partition is (name@topic id, partition number), never a topic's name alone: a topic that was
+deleted and made anew under its name is another log, and to go on in it at the old position would
+skip records without a word. Positions are the reader's business (they stand in its store); Kafka's
+committed offsets are neither read nor written here, and no consumer group is joined.
+
+    what the broker says                      what is told
+    unreachable, timed out, leader moving     `Retryable`: tried again
+    topic missing, or made anew               `Misconfigured`: a person decides
+    position below the first record kept      `RecordsLost`: retention or deletion took records unread
+    position beyond the last record           `RecordsLost`: the topic was cut off behind it
+
+Offsets that carry no record (transaction markers, what compaction removed, tombstones) are passed
+over; the next record's offset tells how many they were. Not for use from several threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from headwater.consumers.log import Cursor, Partition, Record
+from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable, shown
+
+log = logging.getLogger(__name__)
+
+#: How long one answer of the cluster may take before it counts as away.
+ANSWER_S = 30.0
+#: Bytes read ahead of what was asked for, of all partitions together.
+AHEAD_BYTES = 32 << 20
+MESSAGES_A_POLL = 2_000
+POLL_S = 0.1
+#: How long the end of a partition is taken for its end without asking again, and how long what is
+#: behind it may take to arrive.
+END_HOLDS_S = 1.0
+FETCHED_S = 1.0
+
+# What this reader's promises rest on; a setting of the user's that says otherwise is refused.
+_FIXED: Mapping[str, Any] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # The default, `largest`, skips what was not read and says nothing.
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+}
+_DEFAULTS: Mapping[str, Any] = {
+    "client.id": "headwater",
+    # Asked for by librdkafka; no group is joined and nothing is committed.
+    "group.id": "headwater",
+    "check.crcs": True,
+    "fetch.message.max.bytes": 11 << 20,
+    "queued.max.messages.kbytes": AHEAD_BYTES >> 10,
+    # A partition that is read for the first time waits for the fetch under way, twice.
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 100,
+    "socket.keepalive.enable": True,
+    # Errors are told by the calls that meet them.
+    "log_level": 2,
+}
+_PASSING = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._WAIT_COORD,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+
+class RecordsLost(Corrupt):
+    """Records that were not read yet are in the topic no more; `offset` is the first of them.
+
+    `until` is the first offset that can be read again, None where the topic ends before `offset`.
+    """
+
+    def __init__(self, *, place: str, offset: int, first: int, end: int) -> None:
+        gone = f"records {offset}–{first - 1}" if offset < first else f"record {offset} and what follows it"
+        why = (
+            f"the topic begins at {first}: its retention, or a deletion, took them"
+            if offset < first
+            else f"the topic ends at {end}: it was cut off"
+        )
+        HeadwaterError.__init__(
+            self,
+            f"{place}: {gone} are not in the topic any more, and were not read; {why}",
+            remedy="fill a store from an archive, or from a copy of the topic",
+        )
+        self.place = place
+        self.start = self.end = 0
+        self.offset = offset
+        self.until = first if offset < first else None
+
+
+class _Reading:
+    """One partition as this reader holds it: what was fetched and not yet asked for."""
+
+    __slots__ = ("ahead", "asked_at", "at_end", "bytes", "end", "failure", "next", "paused", "size")
+
+    def __init__(self, position: int) -> None:
+        self.next = position
+        self.ahead: deque[Record] = deque()
+        self.bytes = 0
+        self.at_end = False
+        self.end = 0
+        self.asked_at = 0.0
+        self.paused = False
+        self.failure: KafkaError | None = None
+        self.size = 2_000.0  # of a record, about: how far there is to go is told in bytes
+
+
+class KafkaLog:
+    """The partitions of some topics of one cluster.
+
+    `bootstrap` is `host:port,host:port`; `settings` are librdkafka's own, for the cluster's
+    security and the like. Opening asks nothing of the cluster; the first `partitions` does.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Sequence[str],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        self.bootstrap = bootstrap
+        self.topics = tuple(topics)
+        own = dict(settings or {})
+        for key, value in _FIXED.items():
+            if key in own and own[key] != value:
+                raise Misconfigured(
+                    f"kafka: {key} is {shown(own[key])}, and reading a log needs {value}",
+                    remedy=f"leave {key} out",
+                )
+        connection = {"bootstrap.servers": bootstrap}
+        self._answer_s = answer_s
+        try:
+            self._consumer = Consumer({**_DEFAULTS, **own, **_FIXED, **connection})
+            self._admin = AdminClient({**_admin_settings(own), **connection})
+        except KafkaException as refused:
+            raise Misconfigured(
+                f"kafka: {refused.args[0].str()}", remedy="mend `kafka:` in headwater.yaml"
+            ) from refused
+        self._names: dict[str, str] = {}
+        self._held: dict[Partition, _Reading] = {}
+
+    # -- the interface of a log ----------------------------------------------------------
+
+    def partitions(self) -> list[Partition]:
+        """All partitions of the topics, which may grow in number.
+
+        Raises `Misconfigured` for a topic that was made anew since this reader saw it.
+        """
+        found = []
+        for name, described in self._described().items():
+            topic = f"{name}@{_uuid(described.topic_id)}"
+            self._require_same(name, topic, self._names)
+            self._names[topic] = name
+            found += [Partition(topic, str(each.id)) for each in described.partitions]
+        return sorted(found, key=lambda part: (part.topic, int(part.number)))
+
+    def resume(self, stored: Collection[Partition]) -> None:
+        for partition in self.partitions():
+            name = self._names[partition.topic]
+            self._require_same(
+                name, partition.topic, {each.topic for each in stored if each.topic.startswith(f"{name}@")}
+            )
+
+    def _require_same(self, name: str, topic: str, known: Collection[str]) -> None:
+        others = [each for each in known if each != topic and each.rpartition("@")[0] == name]
+        if others and topic not in known:
+            raise Misconfigured(
+                f"topic {name} at {self.bootstrap} was deleted and made anew: "
+                f"it is {topic} now, and {others[0]} was read before",
+                remedy="what the old one held unread is lost; a fresh store (`headwater replay --into`) "
+                "reads the new one from its beginning",
+            )
+
+    def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
+        """Waits for the cluster to answer (`Retryable` when it does not), never for a record to come."""
+        held = self._at(partition, cursor.offset)
+        deadline = time.monotonic() + self._answer_s
+        wait = 0.0
+        while not held.ahead:
+            self._poll(wait)
+            if held.failure is not None:
+                self._fail(partition, held)
+            if held.ahead or (held.at_end and self._is_still_the_end(partition, held)):
+                break
+            if time.monotonic() > deadline:
+                raise Retryable(f"{self.place(partition)} did not answer for {self._answer_s:.0f} s")
+            wait = POLL_S
+        return self._handed_out(partition, held, records, size)
+
+    def finished(self, partition: Partition, cursor: Cursor) -> bool:
+        return False
+
+    def unread(self, cursors: Mapping[Partition, Cursor]) -> int:
+        total = 0.0
+        for partition, held in self._held.items():
+            try:
+                _, end = self._consumer.get_watermark_offsets(self._kafka(partition), cached=True)
+            except KafkaException:
+                continue
+            total += max(0, end - cursors.get(partition, Cursor()).offset) * held.size
+        return int(total)
+
+    def place(self, partition: Partition) -> str:
+        name = self._names.get(partition.topic, partition.topic)
+        return f"kafka://{self.bootstrap}/{name}[{partition.number}]"
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def __enter__(self) -> KafkaLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the topics ----------------------------------------------------------------------
+
+    def _described(self) -> dict[str, Any]:
+        """What the cluster says of each topic."""
+        futures = self._admin.describe_topics(
+            TopicCollection(list(self.topics)), request_timeout=self._answer_s
+        )
+        found = {}
+        for name, future in futures.items():
+            try:
+                found[name] = future.result()
+            except KafkaException as problem:
+                if problem.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise Misconfigured(
+                        f"there is no topic {name} at {self.bootstrap}",
+                        remedy="make it first, or name another: kafka://host:9092/topic",
+                    ) from problem
+                raise self._told(problem.args[0]) from problem
+        return found
+
+    def _told(self, error: KafkaError) -> HeadwaterError:
+        """The broker's refusal as an error of ours."""
+        if error.code() in _PASSING or error.retriable():
+            return Retryable(f"kafka://{self.bootstrap}: {error.str()}", remedy="it is tried again")
+        return Misconfigured(
+            f"kafka://{self.bootstrap}: {error.str()}",
+            remedy="see to `kafka:` in headwater.yaml and to the cluster",
+        )
+
+    # -- reading -------------------------------------------------------------------------
+
+    def _kafka(self, partition: Partition, offset: int = OFFSET_BEGINNING) -> TopicPartition:
+        if partition.topic not in self._names:
+            self.partitions()
+        if partition.topic not in self._names:
+            raise Misconfigured(
+                f"topic {partition.topic} is none of {', '.join(self.topics)} at {self.bootstrap}",
+                remedy="a topic that was deleted and made anew is another one",
+            )
+        return TopicPartition(self._names[partition.topic], int(partition.number), offset)
+
+    def _at(self, partition: Partition, offset: int) -> _Reading:
+        """The partition, being read from `offset` on."""
+        held = self._held.get(partition)
+        if held is not None and held.next == offset and held.failure is None:
+            return held
+        where = self._kafka(partition, offset)
+        if held is not None:
+            self._consumer.incremental_unassign([where])
+        # The first thing that may be heard of a position beyond the end is nothing at all.
+        self._require_within(partition, where)
+        self._consumer.incremental_assign([where])
+        held = self._held[partition] = _Reading(offset)
+        return held
+
+    def _is_still_the_end(self, partition: Partition, held: _Reading) -> bool:
+        """Whether nothing came since the end was met; asked of the cluster now and then, else not known."""
+        now = time.monotonic()
+        if now - held.asked_at < END_HOLDS_S:
+            return True
+        held.asked_at = now
+        try:
+            _, end = self._consumer.get_watermark_offsets(self._kafka(partition), timeout=self._answer_s)
+        except KafkaException as problem:
+            raise self._told(problem.args[0]) from problem
+        if end <= held.end:
+            return True
+        # What lies there may be no record: a marker, or a transaction that is still open.
+        held.end = end
+        waited = now + FETCHED_S
+        while not held.ahead and held.failure is None and time.monotonic() < waited:
+            self._poll(POLL_S)
+        return not held.ahead
+
+    def _require_within(self, partition: Partition, where: TopicPartition) -> None:
+        try:
+            first, end = self._consumer.get_watermark_offsets(where, timeout=self._answer_s)
+        except KafkaException as problem:
+            raise self._told(problem.args[0]) from problem
+        if not first <= where.offset <= end:
+            raise RecordsLost(place=self.place(partition), offset=where.offset, first=first, end=end)
+
+    def _poll(self, wait_s: float) -> None:
+        """Take what has arrived, for whichever partition."""
+        for message in self._consumer.consume(MESSAGES_A_POLL, wait_s):
+            problem = message.error()
+            if message.topic() is None:
+                if problem is not None and problem.code() not in _PASSING:
+                    raise self._told(problem)
+                continue
+            held = self._of(message)
+            if held is None:
+                continue
+            if problem is None:
+                self._take(held[0], held[1], message)
+            elif problem.code() == KafkaError._PARTITION_EOF:
+                held[1].at_end, held[1].end = True, message.offset() or 0
+                held[1].asked_at = time.monotonic()
+            elif problem.code() not in _PASSING:
+                held[1].failure = problem
+        self._balance()
+
+    def _of(self, message: Message) -> tuple[Partition, _Reading] | None:
+        topic = next((known for known, name in self._names.items() if name == message.topic()), "")
+        partition = Partition(topic, str(message.partition()))
+        held = self._held.get(partition)
+        return None if held is None else (partition, held)
+
+    def _take(self, partition: Partition, held: _Reading, message: Message) -> None:
+        held.at_end = False
+        offset, value = message.offset(), message.value()
+        last = held.ahead[-1].offset + 1 if held.ahead else held.next
+        if offset is None or offset < last or not isinstance(value, bytes):
+            return  # read before it was sought anew; or a tombstone, which no event is
+        kind, stamp = message.timestamp()
+        appended_at = 0 if kind == TIMESTAMP_NOT_AVAILABLE else stamp * 1_000
+        held.ahead.append(Record(partition.topic, partition.number, offset, appended_at, value, 0))
+        held.bytes += len(value)
+        held.size += (len(value) - held.size) / 64
+
+    def _balance(self) -> None:
+        """Hold back partitions with much in hand, so that a busy one does not fill the memory."""
+        share = AHEAD_BYTES // max(1, len(self._held))
+        for partition, held in self._held.items():
+            if not held.paused and held.bytes > share:
+                self._consumer.pause([self._kafka(partition)])
+                held.paused = True
+            elif held.paused and held.bytes <= share // 2:
+                self._consumer.resume([self._kafka(partition)])
+                held.paused = False
+
+    def _handed_out(self, partition: Partition, held: _Reading, records: int, size: int) -> list[Record]:
+        found: list[Record] = []
+        while held.ahead and len(found) < records:
+            length = len(held.ahead[0].value)
+            if found and length > size:
+                break
+            found.append(held.ahead.popleft())
+            held.bytes -= length
+            size -= length
+        if found:
+            held.next = found[-1].offset + 1
+        return found
+
+    def _fail(self, partition: Partition, held: _Reading) -> None:
+        problem = held.failure
+        assert problem is not None
+        if problem.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._require_within(partition, self._kafka(partition, held.next))
+            raise Retryable(f"{self.place(partition)}: {problem.str()}", remedy="it is tried again")
+        raise self._told(problem)
+
+
+def _admin_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the two kinds of client have in common: how to reach the cluster and who we are."""
+    common = ("security.", "sasl.", "ssl.", "enable.ssl", "socket.", "client.id", "oauthbearer_")
+    return {key: value for key, value in settings.items() if key.startswith(common)}
+
+
+def _uuid(topic_id: Any) -> UUID:
+    words = (topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits())
+    return UUID(bytes=b"".join(int(word).to_bytes(8, "big", signed=True) for word in words))

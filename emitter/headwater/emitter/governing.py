@@ -1,0 +1,44 @@
+"""Statements about assets, made outside of any run: tags, descriptions, owners, aliases, recalls.
+
+`state` is for programs that write a few of them, a command line or a registry's hook. It is an
+emitter of its own that begins, speaks and ends: its chain is whole, its last event is marked as
+final, its segment is sealed. When it returns, the events have been flushed to the disk; when
+they cannot be, it raises, whatever the profile says, for a recall that nobody kept must not look
+like one. What a statement means and who reads it is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from headwater.emitter import settings as settings_
+from headwater.emitter.emitter import Receipt, from_settings
+from headwater.emitter.settings import Settings
+from headwater.schemas.errors import Rejected
+from headwater.schemas.events import AssetEvent
+
+
+def state(events: Sequence[AssetEvent], settings: Settings | None = None) -> tuple[Receipt, ...]:
+    """Put `events` into the log that `settings` name (default: this process's), in this order.
+
+    Returns where each of them is. Raises `Rejected` when there are none, `Misconfigured` for
+    wrong settings, `EventTooLarge`, `SpoolFull` or `Unwritable` for an event that was not kept;
+    those before it were.
+    """
+    if not events:
+        raise Rejected("there is nothing to state", remedy="give at least one event")
+    chosen = settings_.load() if settings is None else settings
+    # What dead processes left is adopted by those that record runs; this one is gone in a moment.
+    emitter = from_settings(replace(chosen, mode="spool+fsync", profile="regulated", adopt=False))
+    try:
+        last = len(events) - 1
+        return tuple(_stated(emitter.emit(event, final=at == last)) for at, event in enumerate(events))
+    finally:
+        emitter.close()
+
+
+def _stated(receipt: Receipt | None) -> Receipt:
+    if receipt is None:
+        raise Rejected("the event was put off: a statement cannot be made while one is being made")
+    return receipt

@@ -1,0 +1,108 @@
+"""What is recalled and what was made from it, computed slowly from the reference tables.
+
+Nothing of the product's is used: every input is followed, every statement is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from tests.replay.binding import Bound
+from tests.replay.rows import Tables
+
+#: A production's id, or (dataset, version) of what was read and nobody is known to have written.
+Stop: TypeAlias = bytes | tuple[bytes, bytes | None]
+
+
+class Tainted:
+    """The recalls that hold (as of a time), and what descends from what."""
+
+    def __init__(self, tables: Tables, as_of: int | None = None) -> None:
+        self.bound = Bound(tables, as_of)
+        self._group = {d["dataset_id"]: d["group_id"] for d in tables.named("dataset")}
+        self._text = {v["version_id"]: v["version"] for v in tables.named("version")}
+        said = [g for g in tables.named("governance") if g["kind"] == "recall"]
+        said = [g for g in said if as_of is None or g["at"] <= as_of]
+        last: dict[tuple[bytes, Any], dict[str, Any]] = {}
+        for word in sorted(said, key=lambda g: (g["at"], g["event_id"])):
+            last[self._subject(word["dataset_id"], word["version_id"])] = word
+        self.standing = {subject: word for subject, word in last.items() if not word["withdrawn"]}
+        self.sources = {id: self._sources(id) for id in self.bound.outputs}
+
+    def _subject(self, dataset: bytes, version: bytes | None) -> tuple[bytes, Any]:
+        """The asset under all its names, and the version's text; its id where no text names it."""
+        return self._group[dataset], None if version is None else self._text.get(version, version)
+
+    def is_recalled(self, stop: Stop) -> bool:
+        if isinstance(stop, bytes):
+            output = self.bound.outputs.get(stop)
+            if output is None:
+                return False
+            stop = (output["dataset_id"], output["version_id"])
+        dataset, version = stop
+        own = version is not None and self._subject(dataset, version) in self.standing
+        return own or (self._group[dataset], None) in self.standing
+
+    def _sources(self, production: bytes) -> set[Stop]:
+        found: set[Stop] = set()
+        for row in self.bound.read_for(production):
+            bound = self.bound.resolved.get(Bound.key(row))
+            if bound is None:
+                continue
+            found |= bound.later
+            if bound.production is not None:
+                found.add(bound.production)
+            elif not bound.dropped:
+                found.add((row["dataset_id"], row["version_id"]))
+        return found - {production}
+
+    def written(self) -> list[bytes]:
+        """The productions; what a DatasetEvent says without a version writes nothing (R26)."""
+        kinds = {id: self.bound.runs[output["run_id"]]["kind"] for id, output in self.bound.outputs.items()}
+        outputs = self.bound.outputs
+        return [id for id in outputs if kinds[id] != 2 or outputs[id]["published_at"] is not None]
+
+    def above(self, stop: Stop) -> set[Stop]:
+        """Everything that went into it, however far up; itself when it is in a circle."""
+        found: set[Stop] = set()
+        waiting = [stop]
+        while waiting:
+            here = waiting.pop()
+            for source in self.sources.get(here, ()) if isinstance(here, bytes) else ():
+                if source not in found:
+                    found.add(source)
+                    waiting.append(source)
+        return found
+
+    def descends(self, production: bytes) -> bool:
+        return any(self.is_recalled(stop) for stop in self.above(production))
+
+    def below(self, starts: set[Stop]) -> set[bytes]:
+        """Every production that one of `starts` went into, without the starts."""
+        return {id for id in self.bound.outputs if id not in starts and self.above(id) & starts}
+
+    def copies(self, production: bytes) -> set[Stop]:
+        """All productions of the same content."""
+        output = self.bound.outputs[production]
+        if not output["versioned"]:
+            return {production}
+        subject = self._subject(output["dataset_id"], output["version_id"])
+        return {
+            id
+            for id, other in self.bound.outputs.items()
+            if other["versioned"] and self._subject(other["dataset_id"], other["version_id"]) == subject
+        }
+
+    def of_subject(self, subject: tuple[bytes, Any]) -> set[Stop]:
+        """Everything a recall is about: productions, and what was read that nobody wrote."""
+        stops: set[Stop] = {*self.bound.outputs, *(s for found in self.sources.values() for s in found)}
+        return {stop for stop in stops if self._is_of(stop, subject)}
+
+    def _is_of(self, stop: Stop, subject: tuple[bytes, Any]) -> bool:
+        if isinstance(stop, bytes):
+            output = self.bound.outputs.get(stop)
+            if output is None:
+                return False
+            stop = (output["dataset_id"], output["version_id"])
+        group, content = self._subject(*stop)
+        return group == subject[0] and (subject[1] is None or content == subject[1])
