@@ -34,7 +34,7 @@ test: $(READY) ## the tests (PostgreSQL: HEADWATER_TEST_POSTGRES, local binaries
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not deep"
 
 test-deep: $(READY) ## the long legs: more kills, more universes
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m deep
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m deep --timeout 1200
 
 bench: $(READY) ## the benchmarks, each beside its peer; ONLY=emit runs one
 	$(BIN)/python -m bench $(ONLY)

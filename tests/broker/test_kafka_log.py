@@ -72,6 +72,18 @@ class TestReading:
             found = source.read(first, Cursor(offset), records=5, size=1 << 20)
             assert [record.offset for record in found] == list(range(offset, min(50, offset + 5)))
 
+    def test_what_was_held_back_is_read_again_from_anywhere(self, kafka_broker: Broker) -> None:
+        topic = kafka_broker.topic()
+        values = [b"%06d" % n + b"x" * 60_000 for n in range(1_200)]  # twice what is held in hand
+        kafka_broker.send(topic, values)
+        with KafkaLog(kafka_broker.bootstrap, [topic], answer_s=10.0) as log:
+            (part,) = log.partitions()
+            for offset in (0, 0, 700, 0):
+                found = log.read(part, Cursor(offset), records=100, size=1 << 30)
+                assert found[0].value == values[offset]
+                log._poll(1.0)
+            assert len(list(records_of(log))) == len(values)
+
     def test_a_batch_ends_at_its_size_and_holds_one_record_at_least(
         self, kafka_broker: Broker, topic: str, source: KafkaLog
     ) -> None:

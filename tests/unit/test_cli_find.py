@@ -155,6 +155,14 @@ def test_a_query_that_asks_nothing_is_refused(
     assert err.startswith("headwater: ")
 
 
+@pytest.mark.parametrize("term", ["nokey:foo", "state:FAIL", "auc>>0.4", "auc=>0.4"])
+def test_a_term_that_asks_for_what_there_is_not_is_refused_and_no_empty_answer(
+    capsys: pytest.CaptureFixture[str], store: str, term: str
+) -> None:
+    assert cli.main(["search", term, "--store", store]) == 5
+    assert capsys.readouterr().out == ""
+
+
 def test_an_answer_that_was_cut_says_so(capsys: pytest.CaptureFixture[str], store: str) -> None:
     _, out, _ = run(capsys, "search", "churn", "--limit", "1", "--store", store)
     assert out.splitlines()[-1] == "there is more: narrow the search, or --limit"

@@ -12,6 +12,7 @@ import pytest
 from headwater.consumers import cli
 from headwater.consumers.store import open_store
 from tests.support.churn import CUSTOMERS, MODELS, recorded_log, run_of
+from tests.support.logs import run_event, write_segment
 
 
 @pytest.fixture(autouse=True)
@@ -232,3 +233,44 @@ def test_answers_about_what_was_made_from_a_recalled_version_say_so(
     assert [line for line in listed if line.endswith("  recalled")] == [
         line for line in listed if "customers" in line
     ]
+
+
+def test_nothing_is_said_into_a_log_that_is_no_folder(
+    capsys: pytest.CaptureFixture[str], places: tuple[str, ...], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    code, _, said = run(capsys, "tag", "churn-model", "a=b", *places[:2], "--log", "kafka://127.0.0.1:1/t")
+    assert code == 3
+    assert "kafka" in said
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_read_a_recalled_version_of_a_run_that_the_log_lacks_is_affected(
+    capsys: pytest.CaptureFixture[str], store_url: str, tmp_path: Path
+) -> None:
+    facet = {"_producer": "https://example.com", "_schemaURL": "https://example.com/facet.json"}
+    read = {
+        "namespace": "lake",
+        "name": "from elsewhere",
+        "facets": {"version": {**facet, "datasetVersion": "table1:aaaa"}},
+        "inputFacets": {
+            "headwater_input": {**facet, "productionRunId": "00000000-0000-7000-8000-000000000099"}
+        },
+    }
+    recall = {
+        "eventTime": "2026-03-02T00:00:00Z",
+        "producer": "https://example.com/tests",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/DatasetEvent",
+        "dataset": {
+            "namespace": "lake",
+            "name": "from elsewhere",
+            "facets": {"headwater_recall": {**facet, "version": "table1:aaaa", "reason": "wrong"}},
+        },
+    }
+    reader = json.loads(run_event(1)) | {"inputs": [read]}
+    write_segment(tmp_path / "log", [json.dumps(event).encode() for event in (reader, recall)])
+    open_store(store_url, create=True).close()
+    places = ("--store", store_url, "--log", str(tmp_path / "log"))
+    assert cli.main(["consume", *places]) == 0
+    _, lines, _ = run(capsys, "impact", "--recalled", *places)
+    assert any("out-1" in line for line in lines)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine
 
 from headwater.consumers import Lineage, tables
+from headwater.consumers.answers import Unknown
 from headwater.consumers.gaps import HOUR_US, KINDS, Asked, Gaps, gaps
 from headwater.consumers.store import open_store
 from headwater.schemas import ids
@@ -142,7 +143,11 @@ def test_of_each_kind_a_few_are_listed_and_all_are_counted(connection: Connectio
     assert subjects(found, "unended") == ["r0", "r1", "r2"]
     assert found.count("unended") == 7
     assert asked_again(connection, since=5 * HOUR).count("unended") == 2
-    assert asked_again(connection, project="other").complete
+    row = {"job_id": ids.job_id("another", "idle"), "namespace": "another", "name": "idle"}
+    connection.execute(tables.job.insert(), [row])
+    assert asked_again(connection, project="another").complete
+    with pytest.raises(Unknown, match="no project"):
+        asked_again(connection, project="anothr")
 
 
 def asked_again(connection: Connection, **values: Any) -> Gaps:

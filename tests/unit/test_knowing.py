@@ -409,3 +409,9 @@ def test_a_store_that_goes_on_meanwhile_is_seen_in_one_state(folder: Path, sqlit
         assert made_by(then) == ["3", "1"]
         Runner(live, log).run()
         assert made_by(then) == ["3", "1"]
+
+
+def test_two_who_ask_about_one_time_do_not_wait_for_each_other(folder: Path) -> None:
+    nowhere = Lineage("sqlite:///absent.db")
+    with nowhere.known_at(FOURTH, log=folder) as one, nowhere.known_at(FOURTH, log=folder) as other:
+        assert one.assets() == other.assets()

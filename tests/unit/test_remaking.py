@@ -211,3 +211,8 @@ def test_the_process_needs_no_more_than_the_emitter() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_function_that_is_no_step_and_not_the_projects_own_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no function of this project"):
+        step_function("shutil:rmtree", None, [str(tmp_path)], "remove")

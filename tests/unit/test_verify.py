@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -11,11 +12,12 @@ from sqlalchemy import LargeBinary, text
 
 from headwater.consumers import tables
 from headwater.consumers.digest import StateDigest, digest, first_difference
-from headwater.consumers.log import SegmentLog
+from headwater.consumers.log import Cursor, Partition, Record, SegmentLog
 from headwater.consumers.replaying import replay, verify
 from headwater.consumers.runner import Progress, Runner
 from headwater.consumers.store import Store, open_store
 from headwater.consumers.tables import Id
+from headwater.schemas.segment import encode_frame
 from tests.support.graphs import Graph
 from tests.support.logs import BEGUN, run_event, write_segment
 
@@ -268,3 +270,24 @@ def test_a_store_of_what_was_known_then_verifies_as_that(tmp_path: Path, sqlite_
         with open_store(sqlite_url) as store:
             assert digest(store).tables["run"].rows == 4
             assert verify(store, source).equal
+
+
+class Sparse(SegmentLog):
+    """A log whose offsets have gaps, as a compacted topic's do: every record stands ten further on."""
+
+    ahead = 10
+
+    def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
+        before = Cursor(max(0, cursor.offset - self.ahead) if cursor.offset else 0, cursor.byte)
+        found = super().read(partition, before, records=records, size=size)
+        return [replace(record, offset=record.offset + self.ahead) for record in found]
+
+
+def test_a_log_with_gaps_is_compared_as_far_as_it_was_consumed(tmp_path: Path, sqlite_url: str) -> None:
+    path = write_segment(tmp_path / "log", [run_event(n) for n in range(10)])
+    with open_store(sqlite_url, create=True) as store, Sparse(tmp_path / "log") as source:
+        done = Runner(store, source).run()
+        assert (done.applied, done.gaps) == (10, 10)
+        with path.open("ab") as file:
+            file.writelines(encode_frame(run_event(n), BEGUN + n) for n in range(10, 40))
+        assert verify(store, source).equal

@@ -32,7 +32,12 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    target = Path(path)
+    # What a link leads to is what is meant; a pipe or a device is written to, and stays what it is.
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file() and not target.is_dir():
+        with _opened(target) as file:
+            yield file
+        return
     beside = target.parent / f".{uuid4().hex}.part"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +54,13 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         raise _unwritable(target, cause) from cause
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("wb")
+    except OSError as cause:
+        raise _unwritable(path, cause) from cause
 
 
 def _unwritable(path: Path, cause: OSError) -> Misconfigured:

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +40,7 @@ from sqlalchemy import (
     text,
 )
 
-from headwater.consumers.answers import Job
+from headwater.consumers.answers import Job, Unknown
 from headwater.consumers.binding import binding
 from headwater.consumers.completeness import EmitterReport, Gap, each_emitter
 from headwater.consumers.details import moment
@@ -56,6 +57,7 @@ from headwater.consumers.tables import (
     run_output,
     version,
 )
+from headwater.schemas.errors import shown
 from headwater.schemas.text import original, storable
 
 KINDS = (
@@ -70,6 +72,8 @@ KINDS = (
 )
 HOUR_US = 3_600_000_000
 DEFAULT_LIMIT = 100
+# So many are looked through for the nearest name.
+_NAMES = 1_000
 _PROJECTS = 16
 
 
@@ -131,7 +135,9 @@ class Asked:
 
 
 def gaps(connection: Connection, asked: Asked) -> Gaps:
-    """Everything that is missing, or cannot be known to be there."""
+    """Everything that is missing, or cannot be known to be there; `Unknown` for a project of no job."""
+    if asked.project is not None:
+        _require_project(connection, asked.project)
     lacks: list[Lack] = []
     totals: dict[str, Counter[str]] = {}
     for lack in _emitters(connection, asked):
@@ -154,6 +160,18 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
         limit=asked.limit,
         strict=asked.strict,
     )
+
+
+def _require_project(connection: Connection, project: str) -> None:
+    """A misspelt project has no gaps, and a check in CI would be green for ever."""
+    wanted = storable(project)
+    if connection.execute(select(job.c.job_id).where(job.c.namespace == wanted).limit(1)).first() is None:
+        known = connection.scalars(select(job.c.namespace).distinct().limit(_NAMES)).all()
+        near = get_close_matches(wanted, known, n=3) or sorted(known)[:3]
+        raise Unknown(
+            f"no project is called {shown(project)}",
+            remedy=f"there are {', '.join(original(name) for name in near)}" if near else "nothing ran yet",
+        )
 
 
 # -- emitters ------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from headwater.emitter.emitter import Receipt
 from headwater.emitter.governing import state
 from headwater.emitter.redaction import Redactor
 from headwater.emitter.settings import Settings
-from headwater.schemas.errors import HeadwaterError, Rejected, Retryable, shown
+from headwater.schemas.errors import HeadwaterError, Misconfigured, Rejected, Retryable, shown
 from headwater.schemas.events import (
     AssetAliased,
     AssetDescribed,
@@ -130,6 +130,11 @@ class Curation:
     ) -> None:
         if not actor.strip():
             raise Rejected("nobody is named as saying it", remedy="name the actor")
+        if ":/" in str(log):
+            raise Misconfigured(
+                f"nothing can be said into {str(log).partition(':/')[0]}://…",
+                remedy="name the folder of segments that steps write to: --log PATH",
+            )
         self._store = store
         self._log = Path(log)
         self._actor = actor

@@ -78,14 +78,24 @@ _DEFAULTS: Mapping[str, Any] = {
 _PASSING = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
+        # What librdkafka says of partitions while it looks for the brokers anew; a topic that is gone is
+        # told by `partitions`.
+        KafkaError._DESTROY_BROKER,
+        KafkaError._UNKNOWN_PARTITION,
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
         KafkaError._WAIT_COORD,
         KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.KAFKA_STORAGE_ERROR,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
         KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
         KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 
@@ -289,7 +299,11 @@ class KafkaLog:
             return held
         where = self._kafka(partition, offset)
         if held is not None:
+            # A pause would outlive the assignment; and from here on nothing is assigned.
+            if held.paused:
+                self._consumer.resume([where])
             self._consumer.incremental_unassign([where])
+            del self._held[partition]
         # The first thing that may be heard of a position beyond the end is nothing at all.
         self._require_within(partition, where)
         self._consumer.incremental_assign([where])
@@ -301,11 +315,11 @@ class KafkaLog:
         now = time.monotonic()
         if now - held.asked_at < END_HOLDS_S:
             return True
-        held.asked_at = now
         try:
             _, end = self._consumer.get_watermark_offsets(self._kafka(partition), timeout=self._answer_s)
         except KafkaException as problem:
             raise self._told(problem.args[0]) from problem
+        held.asked_at = now
         if end <= held.end:
             return True
         # What lies there may be no record: a marker, or a transaction that is still open.

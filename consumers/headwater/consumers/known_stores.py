@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 KEPT_S = 30 * 86_400
 KEPT_BYTES = 4 << 30
+WAIT_S = 5.0
+LOOK_S = 0.1
 
 _STORE = ".db"
 _LOCK = ".lock"
@@ -51,9 +53,13 @@ class KnownStores:
 
     @contextmanager
     def filling(self, path: Path) -> Iterator[Path]:
-        """Holds the store at `path` alone, waiting for others. Raises OSError where no file can be."""
+        """Holds the store at `path` alone.
+
+        Raises OSError where no file can be, and (`BlockingIOError`) where others use it for longer than
+        `WAIT_S`: in this process, too, and then they may wait for us.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(path, fcntl.LOCK_EX):
+        with _locked(path, fcntl.LOCK_EX, wait_s=WAIT_S):
             yield path
             os.utime(path)
         self._make_room(path)
@@ -95,11 +101,19 @@ class KnownStores:
 
 
 @contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
+def _locked(path: Path, how: int, *, wait_s: float | None = None) -> Iterator[None]:
     """Holds the lock of the store at `path`. Lock files stay: removing one would let two holders in."""
     file = os.open(path.with_suffix(_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(file, how)
+        deadline = None if wait_s is None else time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(file, how if deadline is None else how | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if deadline is None or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOOK_S)
         yield
     finally:
         os.close(file)

@@ -231,6 +231,10 @@ def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
         )
     if not servers or not topics.strip("/,"):
         raise Misconfigured(f"log {shown(url)} names no topic", remedy="write kafka://host:9092/topic")
+    if "@" in servers:
+        raise Misconfigured(
+            "the log's URL holds a user or a password", remedy="write them below `kafka:` in headwater.yaml"
+        )
     try:
         from headwater.consumers.kafka_log import KafkaLog
     except ImportError as missing:

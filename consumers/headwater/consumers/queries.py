@@ -109,9 +109,17 @@ def _condition(term: str) -> Condition:
         name = field[1].lower()
         kinds = FIELDS.get(_ALSO.get(name, name))
         value = text if kinds is None else field[2].strip()
+        # A quoted term is text, and so is the beginning of a URL.
+        if kinds is None and '"' not in term and not field[2].startswith("//"):
+            raise Rejected(
+                f"{shown(term)}: there is no field {shown(name)}",
+                remedy=f"{', '.join(FIELDS)}; or put it in quotes to look for the text",
+            )
     compared = _COMPARISON.match(value)
     if compared is not None and (kinds is None or kinds & _COMPARED):
         return _comparison(text, kinds or _COMPARED, *compared.groups())
+    if compared is None and '"' not in term and any(sign in value for sign in "<>"):
+        raise Rejected(f"{shown(term)} is no comparison", remedy="write auc>0.9 or depth<=8")
     if kinds == frozenset({Kind.METRIC}):
         return Comparison(term=text, kinds=kinds, key=value, sign=None, text="", number=None)
     return _words(text, kinds, value)

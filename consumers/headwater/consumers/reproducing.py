@@ -420,8 +420,7 @@ def _execute(command: list[str], request: Mapping[str, Any], timeout_s: float, f
     except subprocess.TimeoutExpired:
         return f"it took longer than {timeout_s:g} s"
     finally:
-        if process.poll() is None:
-            _end(process)
+        _end(process)
     return f"its process ended with code {process.returncode}"
 
 

@@ -195,6 +195,11 @@ class Runner:
                 found = self._read_partition(partition, room, size)
             except Corrupt as damage:
                 return records, (partition, damage)
+            except Retryable:
+                # One partition without an answer does not hold up what others have handed out.
+                if not records:
+                    raise
+                break
             if not found and self.source.finished(partition, self._claims[partition].cursor):
                 self._done.add(partition)
             records += found
@@ -226,9 +231,14 @@ class Runner:
 
     def _read_partition(self, partition: Partition, room: int, size: int) -> list[Record]:
         cursor = self._claims[partition].cursor
-        if self._bounds is not None:
-            room = min(room, self._bounds[partition] - cursor.offset)
-        return self.source.read(partition, cursor, records=room, size=size) if room > 0 else []
+        if self._bounds is None:
+            return self.source.read(partition, cursor, records=room, size=size)
+        end = self._bounds[partition]
+        if cursor.offset >= end:
+            return []
+        found = self.source.read(partition, cursor, records=min(room, end - cursor.offset), size=size)
+        # On some carriers offsets have gaps: so many records may reach beyond the bound.
+        return [record for record in found if record.offset < end]
 
     def _cursors(self) -> dict[Partition, Cursor]:
         return {partition: held.cursor for partition, held in self._claims.items()}

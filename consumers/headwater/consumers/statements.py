@@ -247,7 +247,14 @@ SELECT {{i}}, {{d}}
 FROM w CROSS JOIN version v CROSS JOIN run_input i
 WHERE {{few_w}} AND v.dataset_id = w.id AND i.version_id = v.version_id AND i.production_id IS NULL
   AND i.first_at <= {{as_of}}
-  AND {_BOUND.by_version} IS NULL"""
+  AND {_BOUND.by_version} IS NULL
+UNION ALL
+SELECT {{i}}, {{d}}
+FROM w CROSS JOIN run_mention n CROSS JOIN run_input i
+WHERE {{few_w}} AND n.dataset_id = w.id AND i.run_id = n.run_id AND i.dataset_id = w.id
+  AND i.production_id IS NOT NULL AND i.first_at <= {{as_of}}
+  AND (SELECT s.production_id FROM run_output s
+       WHERE s.production_id = i.production_id AND {existed("s", "{as_of}")}) IS NULL"""
 
 _AMBIGUOUS = f"""SELECT {{irun}}, {{idataset}}
 FROM {{w}} CROSS JOIN run_input i LEFT JOIN run_output s ON s.production_id = {_BOUND.by_time}

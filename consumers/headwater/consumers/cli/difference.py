@@ -72,7 +72,8 @@ def _same(found: Difference) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    several = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number:,} {what if number == 1 else several}"
 
 
 def _few(lines: Sequence[Line], everything: bool, what: str) -> Iterator[Line]:

@@ -46,7 +46,7 @@ def step_function(function: str, path: str | None, folders: list[str], name: str
                 reason=f"{getattr(module, '__file__', module_name)} has no {qualified}",
                 remedy="check out the code that was recorded",
             ) from None
-    return found if definition_of(found) is not None else _as_step(found, name)
+    return found if definition_of(found) is not None else _as_step(found, function, name, folders)
 
 
 def definition_of(function: Any) -> Definition | None:
@@ -60,7 +60,16 @@ def definition_of(function: Any) -> Definition | None:
     return None
 
 
-def _as_step(function: Any, name: str) -> Callable[..., Any]:
+def _as_step(function: Any, called: str, name: str, folders: list[str]) -> Callable[..., Any]:
+    """A function that became a step elsewhere (`step(f)`); it has to be the project's own."""
+    code = getattr(function, "__code__", None)
+    file = Path(code.co_filename).resolve() if code is not None else None
+    if file is None or not any(file.is_relative_to(Path(folder).resolve()) for folder in folders):
+        raise Refused(
+            what=f"the function {called}",
+            reason="it is no step, and no function of this project",
+            remedy="run where it is: --path FOLDER",
+        )
     decorated: Callable[..., Any] = step(name=name)(function)
     return decorated
 

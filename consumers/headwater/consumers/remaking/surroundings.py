@@ -41,6 +41,8 @@ def code_reasons(function: Callable[..., Any], recorded: Mapping[str, Any], poli
             f"it is not what ran: recorded {digest[:12]}…, here {(here.source_digest or 'unreadable')[:12]}",
             _checkout(recorded),
         )
+    elif digest is None and recorded.get("git_commit") is None:
+        yield _said(f"the source of {name}", "neither its digest nor its commit was recorded", "")
     elif digest is None and _commit_differs(here.git_commit, recorded):
         yield _said(f"the source of {name}", "neither its digest nor its commit fits", _checkout(recorded))
     elif policy == "strict":
