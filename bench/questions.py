@@ -24,7 +24,6 @@ BARE = "bare recursive SQL over ready edges"
 SCAN = "LIKE over names and facets"
 SEARCHES = (
     ("name", "table 11 57"),
-    ("column", "column:column_7_3"),
     ("parameters", "depth=7 table=5"),
     ("metric", "auc>0.9995"),
     ("code", "make_table_42"),
