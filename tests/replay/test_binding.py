@@ -178,7 +178,7 @@ def happened(value: bytes, as_of: int) -> bool:
 
 
 @pytest.mark.deep
-@fresh_examples(600)
+@fresh_examples(250)
 @given(values=universes)
 def test_inputs_and_walks_of_many_universes_equal_the_reference(store: Store, values: list[bytes]) -> None:
     check_bindings(store, values)

@@ -131,7 +131,7 @@ def test_columns_of_any_events_equal_the_reference(store: Store, values: list[by
 
 
 @pytest.mark.deep
-@fresh_examples(500)
+@fresh_examples(200)
 @given(values=st.lists(steps(), min_size=2, max_size=12), seed=st.integers(0, 2**16))
 def test_columns_of_many_steps_equal_the_reference(store: Store, values: list[bytes], seed: int) -> None:
     check_columns(store, values, seed)

@@ -95,7 +95,7 @@ def test_one_event_less_is_another_digest(sqlite_store: Store, values: list[byte
 
 
 @pytest.mark.deep
-@fresh_examples(300)
+@fresh_examples(150)
 @given(values=universes, sizes=sizes, data=st.data())
 def test_many_universes_in_two_orders_give_one_digest_on_both_databases(
     sqlite_store: Store, postgres_store: Store, values: list[bytes], sizes: list[int], data: DataObject

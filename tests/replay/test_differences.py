@@ -335,7 +335,7 @@ def test_the_other_way_round_the_same_is_found_with_its_sides_changed(
 
 
 @pytest.mark.deep
-@fresh_examples(300)
+@fresh_examples(100)
 @given(values=histories() | reruns())
 def test_differences_of_many_histories_equal_their_definition(store: Store, values: list[bytes]) -> None:
     compare_all(store, values)

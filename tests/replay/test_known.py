@@ -150,7 +150,7 @@ def test_the_events_of_a_question_about_our_own_runs_answer_it_as_all_events_do(
 
 
 @pytest.mark.deep
-@fresh_examples(300)
+@fresh_examples(100)
 @given(history=histories(universes | native_universes))
 def test_the_events_of_a_question_answer_it_in_many_histories(
     store: Store, scratch: Store, history: tuple[TimedLog, dict[str, int], int]

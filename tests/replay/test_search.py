@@ -107,7 +107,7 @@ def test_a_search_on_postgresql_finds_what_looking_at_every_row_finds(
 
 
 @pytest.mark.deep
-@fresh_examples(400)
+@fresh_examples(120)
 @given(values=large_universes, queries=queries)
 def test_many_searches_find_what_looking_at_every_row_finds(
     sqlite_store: Store, values: list[bytes], queries: list[list[Term]]
