@@ -319,13 +319,12 @@ def _lines(properties: Mapping[str, str]) -> str:
 
 def _born(pid: int) -> str:
     """When the process began, as text that no other process with this pid has; "" when it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if status[0] == "Z" else status[19]
-    except (FileNotFoundError, ProcessLookupError):
-        pass
     if Path("/proc/self").exists():
-        return ""
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+        return "" if status[0] == "Z" else status[19]
     shown = subprocess.run(
         ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )

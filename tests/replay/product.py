@@ -6,10 +6,10 @@ Nothing is patched: a log in memory keeps the promise of `headwater.consumers.lo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Boolean, ColumnElement, Text, cast, column, select, text
@@ -19,7 +19,7 @@ from headwater.consumers import tables, walk
 from headwater.consumers.binding import AMBIGUOUS, BOUND, DROPPED, LATER, LATER_FROM
 from headwater.consumers.details import STATES, Details
 from headwater.consumers.lineage import LineageProjection
-from headwater.consumers.log import Cursor, Partition, Record
+from headwater.consumers.log import Record
 from headwater.consumers.moments import microseconds
 from headwater.consumers.statements import Statements
 from headwater.consumers.store import Store
@@ -27,51 +27,20 @@ from headwater.schemas.errors import Unparseable
 from headwater.schemas.openlineage import OpenLineageEvent, parse
 from tests.replay.binding import Binding
 from tests.replay.rows import COVERED, Row, Tables, columns
+from tests.support.timed_log import TimedLog
 
 Batch = Sequence[tuple[Record, OpenLineageEvent]]
 
 
-class MemoryLog:
-    """A log whose partitions are lists: dense offsets, immutable records, nothing waits."""
+class MemoryLog(TimedLog):
+    """A log whose partitions are lists of values, appended a microsecond apart."""
+
+    topic = "memory"
 
     def __init__(self, *partitions: Sequence[bytes]) -> None:
-        self._records = {
-            Partition("memory", str(number)): [
-                Record("memory", str(number), offset, 1_000_000 + offset, value, 0)
-                for offset, value in enumerate(values)
-            ]
-            for number, values in enumerate(partitions)
-        }
-
-    def partitions(self) -> list[Partition]:
-        return list(self._records)
-
-    def resume(self, stored: Collection[Partition]) -> None:
-        """It is told of no other log."""
-
-    def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
-        del size
-        return self._records[partition][cursor.offset : cursor.offset + records]
-
-    def finished(self, partition: Partition, cursor: Cursor) -> bool:
-        del partition, cursor
-        return False
-
-    def unread(self, cursors: Mapping[Partition, Cursor]) -> int:
-        del cursors
-        return 0
-
-    def place(self, partition: Partition) -> str:
-        return f"memory/{partition.number}"
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(
+            *([(value, 1_000_000 + offset) for offset, value in enumerate(values)] for values in partitions)
+        )
 
 
 def batch_of(values: Iterable[bytes], partition: str = "0") -> Batch:

@@ -1,4 +1,4 @@
-"""A log whose records were appended when a test says, in any order of times."""
+"""A log in memory, whose records were appended when a test says, in any order of times."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from headwater.consumers.log import Cursor, Partition, Record
 class TimedLog:
     """Partitions of (value, append time in µs): dense offsets, immutable records, nothing waits."""
 
+    topic = "timed"
+
     def __init__(self, *partitions: Sequence[tuple[bytes, int]]) -> None:
         self._records = {
-            Partition("timed", str(number)): [
-                Record("timed", str(number), offset, at, value, 0)
+            Partition(self.topic, str(number)): [
+                Record(self.topic, str(number), offset, at, value, 0)
                 for offset, (value, at) in enumerate(values)
             ]
             for number, values in enumerate(partitions)
@@ -44,7 +46,7 @@ class TimedLog:
         return 0
 
     def place(self, partition: Partition) -> str:
-        return f"timed/{partition.number}"
+        return f"{self.topic}/{partition.number}"
 
     def close(self) -> None:
         """Nothing is held."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 
 from headwater.consumers import Lineage, tables
 from headwater.consumers.answers import Unknown
@@ -25,29 +24,6 @@ from tests.support.logs import EMITTER, chain, run_event
 
 HOUR = HOUR_US
 NOW = 100 * HOUR
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def connection(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    """An empty store; what a test inserts is rolled back."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('gaps') / 'lineage.db'}"
-    else:
-        url = request.getfixturevalue("postgres_server").create()
-    engine = create_engine(url)
-    tables.metadata.create_all(engine)
-    with engine.connect() as opened:
-        yield opened
-    engine.dispose()
-
-
-@pytest.fixture(autouse=True)
-def _rolled_back(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "connection" in request.fixturenames:
-        request.getfixturevalue("connection").rollback()
 
 
 def asked(connection: Connection, graph: Graph, **values: Any) -> Gaps:

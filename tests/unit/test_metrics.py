@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 
-from headwater.consumers import tables
 from headwater.consumers.answers import Unknown
 from headwater.consumers.details import moment
 from headwater.consumers.metrics import Metrics, Point, Series, metrics
 from headwater.consumers.plotting import plot
 from tests.support.graphs import Graph
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def connection(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    """An empty store; what a test inserts is rolled back."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('metrics') / 'lineage.db'}"
-    else:
-        url = request.getfixturevalue("postgres_server").create()
-    engine = create_engine(url)
-    tables.metadata.create_all(engine)
-    with engine.connect() as opened:
-        yield opened
-    engine.dispose()
-
-
-@pytest.fixture(autouse=True)
-def _rolled_back(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "connection" in request.fixturenames:
-        request.getfixturevalue("connection").rollback()
 
 
 def values(series: Series) -> list[float | None]:

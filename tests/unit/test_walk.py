@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,6 @@ from tests.replay.rows import Tables, columns
 from tests.support.graphs import Graph
 
 FOREVER = 10_000
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def connection(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    """An empty store; what a test inserts is rolled back by `walked`."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('walk') / 'lineage.db'}"
-    else:
-        url = request.getfixturevalue("postgres_server").create()
-    engine = create_engine(url)
-    tables.metadata.create_all(engine)
-    with engine.connect() as opened:
-        yield opened
-    engine.dispose()
-
-
-@pytest.fixture(autouse=True)
-def _rolled_back(connection: Connection) -> Iterator[None]:
-    yield
-    connection.rollback()
 
 
 def oracle(graph: Graph, as_of: int | None = None, include_failed: bool = False) -> Bound:

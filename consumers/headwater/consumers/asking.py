@@ -122,7 +122,7 @@ class Lineage:
 
         `include_failed`: also what failed runs may have written, and others may have read (`Edge.possible`).
         """
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         about = About(name=name, direction=direction, depth=depth, as_of=at, include_failed=include_failed)
         with self._reading(about) as connection:
             starts = _starts(connection, find(connection, name, at), at)
@@ -149,7 +149,7 @@ class Lineage:
 
         With `column` given, `name` is the asset's alone; an empty `column` is all of them.
         """
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return columns.columns(
                 connection,
@@ -172,7 +172,7 @@ class Lineage:
         as_of: datetime | None = None,
     ) -> Events:
         """Where in the log the events behind a lineage stand; `exporting.read_back` reads them."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             starts = _starts(connection, find(connection, name, at), at)
             walks = [
@@ -185,7 +185,7 @@ class Lineage:
 
     def names_a_column(self, name: str, *, as_of: datetime | None = None) -> bool:
         """Whether `name` is `NAME#COLUMN`, and as it stands the name of nothing else."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         if "#" not in name:
             return False
         with self._reading() as connection:
@@ -195,7 +195,7 @@ class Lineage:
         self, name: str, *, limit: int = impacts.DEFAULT_LIMIT, as_of: datetime | None = None
     ) -> Impact:
         """What `name` went into, by asset; a version stands for every production of its content."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return impacts.impact(connection, name, limit=limit, as_of=at)
 
@@ -203,7 +203,7 @@ class Lineage:
         self, *, limit: int = impacts.DEFAULT_LIMIT, as_of: datetime | None = None
     ) -> tuple[Impact, ...]:
         """The impact of every recall that nobody has lifted, the newest first."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return impacts.recalled(connection, limit=limit, as_of=at)
 
@@ -222,7 +222,7 @@ class Lineage:
         as_of: datetime | None = None,
     ) -> Metrics:
         """What was measured of a run (its curves), an asset (its versions) or a job (its runs)."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return measured.metrics(connection, name, key=key, points=points, history=history, as_of=at)
 
@@ -242,12 +242,12 @@ class Lineage:
         What was heard of less than `older_than` before `now` (default: `as_of`, or the clock) may
         still come, and is left out.
         """
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         asked = Asked(
             now=microseconds(now or as_of or datetime.now(UTC)),
             older_than=older_than // timedelta(microseconds=1),
             as_of=at,
-            since=None if since is None else microseconds(since),
+            since=_micros(since),
             project=project,
             limit=limit,
             strict=strict,
@@ -257,7 +257,7 @@ class Lineage:
 
     def show(self, name: str, *, as_of: datetime | None = None) -> AssetDetails | RunDetails:
         """Everything about an asset (at one production) or a run."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading(About(name=name, as_of=at)) as connection:
             return showing.show(connection, find(connection, name, at), at)
 
@@ -270,7 +270,7 @@ class Lineage:
         as_of: datetime | None = None,
     ) -> Listing[Run]:
         """The latest runs first; `job` is a name or `namespace/name`, `state` as in `Run.state`."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return Listing(listing.runs(connection, job, state, limit, at), Run)
 
@@ -283,7 +283,7 @@ class Lineage:
         as_of: datetime | None = None,
     ) -> Listing[Asset]:
         """The assets by name; `pattern` (`*`, `?`) is held against the name and `namespace/name`."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return Listing(listing.assets(connection, pattern, type, limit, at), Asset)
 
@@ -299,13 +299,13 @@ class Lineage:
 
         Without `b`: between what `a` names and the one before it. `limit` bounds the assets of each side.
         """
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return comparing.diff(connection, a, b, as_of=at, limit=limit)
 
     def recipe(self, name: str, *, whole: bool = False, as_of: datetime | None = None) -> Recipe:
         """What it takes to make `name` again: its own step's, or with `whole` every step's of its cone."""
-        at = None if as_of is None else microseconds(as_of)
+        at = _micros(as_of)
         with self._reading() as connection:
             return recipe_store.recipe(connection, name, whole=whole, as_of=at)
 
@@ -320,7 +320,7 @@ class Lineage:
 
         In the whole store, or in what `name` was made of. `limit` bounds the findings of each kind.
         """
-        at = None if since is None else microseconds(since)
+        at = _micros(since)
         with self._reading() as connection:
             return drifting.drift(connection, name, since=at, limit=limit)
 
@@ -359,6 +359,10 @@ class Lineage:
                 if cause.connection_invalidated:
                     raise Retryable(f"the connection to {self._store.url} broke") from cause
                 raise
+
+
+def _micros(time: datetime | None) -> int | None:
+    return None if time is None else microseconds(time)
 
 
 def opened(url: str) -> Store:

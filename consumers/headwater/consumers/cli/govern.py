@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headwater.consumers.cli.output import json_option, print_json, print_lines
-from headwater.consumers.cli.places import resolve, with_places
+from headwater.consumers.cli.places import resolve, settings_of, with_places
 
 if TYPE_CHECKING:
     from headwater.consumers.drawing import Line
     from headwater.consumers.governing import Curation, Recorded
-    from headwater.emitter.settings import Settings
 
 
 def _says(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,7 +134,7 @@ def _said(ctx: click.Context, places: dict[str, Any], say: Callable[[Curation], 
 
     as_json, actor, config = places.pop("as_json"), places.pop("actor"), places["config"]
     found = resolve(ctx, **places)
-    curation = Curation(found.store, found.log, actor=actor or _login(), settings=_settings(ctx, config))
+    curation = Curation(found.store, found.log, actor=actor or _login(), settings=settings_of(ctx, config))
     recorded = say(curation)
     if as_json:
         print_json(recorded)
@@ -158,18 +156,6 @@ def _login() -> str:
         raise Misconfigured(
             "the system does not say who you are", remedy="use --actor or set HEADWATER_ACTOR"
         ) from cause
-
-
-def _settings(ctx: click.Context, config: str | None) -> Settings:
-    """What is redacted, as decided for the project whose log it is."""
-    from headwater.consumers.cli.places import Given
-    from headwater.emitter import settings
-
-    given = ctx.find_object(Given) or Given()
-    variables = dict(os.environ)
-    if config := config or given.config:
-        variables["HEADWATER_CONFIG"] = str(Path(config).absolute())
-    return settings.load(variables, Path.cwd())
 
 
 def _told(recorded: Recorded) -> Iterator[Line]:

@@ -59,17 +59,23 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     on_kafka = log is not None and log.startswith("kafka://")
     if store is not None and log is not None and config is None and not on_kafka:
         return Places(store=store, log=log)
-    from headwater.emitter import settings
-
-    variables = dict(os.environ)
-    if config is not None:
-        variables["HEADWATER_CONFIG"] = str(Path(config).absolute())
-    found = settings.load(variables, Path.cwd())
+    found = settings_of(ctx, config)
     return Places(
-        store=store or _store(found, variables),
+        store=store or _store(found),
         log=log or str(found.log),
         kafka=_kafka(found) if on_kafka else {},
     )
+
+
+def settings_of(ctx: click.Context, config: str | None) -> Settings:
+    """What was decided for the project: of the file that the command names, else of the nearest one."""
+    from headwater.emitter import settings
+
+    given = ctx.find_object(Given) or Given()
+    variables = dict(os.environ)
+    if config := config or given.config:
+        variables["HEADWATER_CONFIG"] = str(Path(config).absolute())
+    return settings.load(variables, Path.cwd())
 
 
 def _kafka(found: Settings) -> Mapping[str, Any]:
@@ -83,11 +89,12 @@ def _kafka(found: Settings) -> Mapping[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-def _store(found: Settings, variables: dict[str, str]) -> str:
+def _store(found: Settings) -> str:
     """A relative SQLite path in a file is relative to that file, as `log` is."""
-    if not variables.get("HEADWATER_STORE"):
+    named = bool(os.environ.get("HEADWATER_STORE"))
+    if not named:
         found.require("store")
-    if variables.get("HEADWATER_STORE") or found.source is None or not found.store.startswith(_SQLITE):
+    if named or found.source is None or not found.store.startswith(_SQLITE):
         return found.store
     path = found.store.removeprefix(_SQLITE)
     return f"{_SQLITE}{found.source.parent / path}" if path and path != ":memory:" else found.store

@@ -79,20 +79,13 @@ def recipe(
     if output == "-":
         click.echo(text, nl=False)
     else:
-        _write(Path(output), text)
+        from headwater.consumers.files import write
+
+        write(output, [text.encode()])
     if made.missing:
         count = len(made.missing)
         things = "one thing that it takes was" if count == 1 else f"{count} things that it takes were"
         say(f"not complete: {things} not recorded (see `missing`)")
-
-
-def _write(path: Path, text: str) -> None:
-    from headwater.schemas.errors import Misconfigured
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -262,7 +255,7 @@ def _dry(plan: Plan, as_json: bool) -> int:
 def _record(ctx: click.Context, config: str | None, places: Places, found: Reproduction) -> None:
     from dataclasses import replace
 
-    from headwater.consumers.cli.govern import _settings
+    from headwater.consumers.cli.places import settings_of
     from headwater.consumers.reproducing import record
     from headwater.schemas.errors import Misconfigured
 
@@ -271,7 +264,7 @@ def _record(ctx: click.Context, config: str | None, places: Places, found: Repro
             f"the outcome is {found.outcome}, and cannot be recorded: {places.log} is no folder",
             remedy="--no-record, or --log FOLDER",
         )
-    settings = replace(_settings(ctx, config), log=Path(places.log.removeprefix("file://")))
+    settings = replace(settings_of(ctx, config), log=Path(places.log.removeprefix("file://")))
     record(found, settings)
 
 
