@@ -351,7 +351,8 @@ class Lineage:
             if self._store.dialect == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             try:
-                with connection.begin():
+                # What an answer is made of has no cycles, and much of it is dropped at the end.
+                with connection.begin(), walk.without_gc():
                     yield connection
             except OperationalError as cause:
                 raise Retryable(f"the store {self._store.url} did not answer: {cause.orig}") from cause

@@ -64,6 +64,9 @@ _ALONE = """(
     SELECT m.dataset_id FROM dataset m
     WHERE m.group_id = i.dataset_id ORDER BY m.dataset_id DESC LIMIT 1) = i.dataset_id"""
 
+#: Whether the row `a` of `dataset` is not its only name.
+HAS_OTHER_NAMES = f"({_ALONE.replace('i.dataset_id', 'a.dataset_id')}) IS NOT TRUE"
+
 #: How far apart two clocks may be: what was published this close to a read may lie on its other side.
 SKEW_US = 2_000_000
 

@@ -365,7 +365,7 @@ class _Down(_Rounds):
 
     def _readings(self, nodes: Collection[Node]) -> list[Row]:
         """Who read the nodes; everything that the rows lead to is loaded."""
-        rows = self.statements.readers([n.id for n in nodes if isinstance(n, Production)])
+        rows = self.statements.readers([n for n in nodes if isinstance(n, Production)])
         rows += self.statements.origin_readers([n.id for n in nodes if isinstance(n, Origin)])
         static = self._load_outputs({row[0] for row in rows})
         self.stated.load([o for row in rows for o in self._outputs.get(row[0], ())])

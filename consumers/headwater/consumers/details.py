@@ -18,7 +18,7 @@ from headwater.consumers.recalls import Recalls, descent
 from headwater.consumers.statements import Rows, Statements
 from headwater.consumers.times import instant as instant
 from headwater.consumers.times import moment as moment
-from headwater.consumers.walk import Input, Origin, Production, Reader, Walk
+from headwater.consumers.walk import Origin, Production, Reader, Walk
 from headwater.schemas.text import original
 
 Facets: TypeAlias = Mapping[str, Any]
@@ -187,17 +187,18 @@ def _edge(
     texts: Mapping[bytes, str],
     ambiguous: Collection[tuple[bytes, bytes]],
 ) -> Edge:
-    read = walk.statement(source, target)
-    by_time = read.inferred and read.version_id is None
+    read = walk.edges[source, target]
+    run, dataset, version, production, role = read[:5]
+    by_time = production is None and version is None
     possible = by_time and walk.possible(source, target)
-    in_doubt = by_time and (read.run_id, read.dataset_id) in ambiguous
+    in_doubt = by_time and not possible and (run, dataset) in ambiguous
     return Edge(
         source=texts[source],
         target=texts[target],
-        inferred=read.inferred,
-        ambiguous=in_doubt and not possible and not _is_later(walk.nodes[source], read),
+        inferred=production is None,
+        ambiguous=in_doubt and not _is_later(walk.nodes[source], read[5]),
         possible=possible,
-        role=ROLES[read.role],
+        role=ROLES[role],
     )
 
 
@@ -241,10 +242,10 @@ def _blank(
     )
 
 
-def _is_later(source: Production | Origin | Reader, read: Input) -> bool:
+def _is_later(source: Production | Origin | Reader, first_at: int) -> bool:
     """Whether it was published while a streaming run read on: that one was read, without a doubt."""
     at = source.published_at if isinstance(source, Production) else None
-    return at is not None and at > read.first_at
+    return at is not None and at > first_at
 
 
 def _node_id(node: Production | Origin | Reader, versions: Mapping[bytes, str]) -> str:

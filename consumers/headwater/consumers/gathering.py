@@ -239,7 +239,7 @@ class _Gathering:
         """The productions of the runs that read those in `frontier`, or the origins."""
         with self.scratch.connecting() as connection:
             statements = Statements(connection, about.as_of, about.include_failed)
-            rows = statements.readers(frontier) + statements.origin_readers(origins)
+            rows = statements.readers(statements.productions(frontier)) + statements.origin_readers(origins)
             readers = {row[0] for row in rows}
             self._told |= readers | {row[0] for row in self._run_of_production(connection, frontier)}
             return {row[1] for row in statements.outputs(readers) if row[1] is not None}

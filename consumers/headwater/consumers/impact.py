@@ -25,7 +25,8 @@ from headwater.consumers.existence import document
 from headwater.consumers.naming import NamedRun, find, id_text
 from headwater.consumers.recalls import Recalled, Recalls, copies, produced_by
 from headwater.consumers.shown import Shown
-from headwater.consumers.statements import Statements, spelled
+from headwater.consumers.statement_texts import spelled
+from headwater.consumers.statements import Statements
 from headwater.consumers.times import instant, moment
 from headwater.consumers.walk import Node, Origin, Production, Reader, Walk
 from headwater.schemas.ids import version_id

@@ -1,21 +1,18 @@
-"""The statements of the walks, as text, for each database.
+"""The statements of the walks, run.
 
-They run on the driver beneath SQLAlchemy: ids go in and out as raw bytes, a statement has one
-text for any number of ids and any time (prepared once), and each table is reached through an index,
-whatever the planner's statistics say. Asked as of a time, they tell of the inputs read and the
-productions published by then. Nothing here decides what a walk means; see `headwater.consumers.walk`.
+They run on the driver beneath SQLAlchemy: ids go in and out as raw bytes, and a statement has one
+text for any number of ids and any time (prepared once; see `headwater.consumers.statement_texts`).
+Nothing here decides what a walk means; see `headwater.consumers.walk`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
-from headwater.consumers.ancestry import ROOT
-from headwater.consumers.binding import DROPPED, FEEDS, LATER_FROM, binding, existed
+from headwater.consumers.statement_texts import FOREVER, TEXTS, TEXTS_NOW
 from headwater.schemas.errors import Misconfigured
 
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -31,377 +28,9 @@ _POSTGRES_BEGIN = f"""SELECT set_config('jit', 'off', true), set_config('enable_
   set_config('plan_cache_mode', 'force_generic_plan', true),
   set_config('statement_timeout', '{STATEMENT_TIMEOUT_S * 1000}', true)"""
 
-_BOUND = binding("{as_of}")
-#: What "as of no time in particular" is, so that a statement has one text: later than any event.
-FOREVER = 2**62
 
-_PRODUCTION = (
-    ("s", "production_id", True),
-    ("s", "run_id", True),
-    ("s", "dataset_id", True),
-    ("s", "version_id", True),
-    ("s", "versioned", False),
-    ("s", "published_at", False),
-    ("s", "lifecycle", False),
-    ("s", "basis", False),
-    ("s", "edge_facet", True),
-)
-_INPUT = (
-    ("i", "run_id", True),
-    ("i", "dataset_id", True),
-    ("i", "version_id", True),
-    ("i", "production_id", True),
-    ("i", "role", False),
-    ("i", "first_at", False),
-)
-
-_IDS = {
-    "x": "x.production_id",
-    "tid": "t.production_id",
-    "d": "w.id",
-    "irun": "i.run_id",
-    "idataset": "i.dataset_id",
-    "v": "v.version_id",
-    "r": "r.run_id",
-    "parent": "r.parent_run_id",
-    "root": ROOT,
-    "o": "o.production_id",
-    "f": "f.facet_id",
-    "facet": "e.facet_id",
-    "erun": "e.run_id",
-    "target": "e.target_id",
-    "source": "e.source_id",
-    "cfacet": "c.facet_id",
-    "ctarget": "c.target_id",
-    "csource": "c.source_id",
-    "lrun": "l.run_id",
-    "lfacet": "l.facet_id",
-}
-
-_PRODUCTIONS = f"""SELECT {{s}} FROM {{w}} CROSS JOIN run_output s
-WHERE s.production_id = w.id AND {existed("s", "{as_of}")}"""
-
-# A job's own statements (kind 1) are part of no walk.
-_OUTPUTS = """SELECT {r}, {s} FROM {w} CROSS JOIN run r LEFT JOIN run_output s ON s.run_id = r.run_id
-  AND COALESCE(s.published_at, r.ended_at, r.last_at) <= {as_of}
-WHERE r.run_id = w.id AND r.kind <> 1"""
-
-# In two statements, because what names its production (all that headwater itself emits) needs no binding.
-_INPUTS = f"""SELECT {{i}}, {{s}}
-FROM {{w}} CROSS JOIN run_input i LEFT JOIN run_output s ON s.production_id = i.production_id
-  AND {existed("s", "{as_of}")}
-WHERE i.run_id = w.id AND i.first_at <= {{as_of}}"""
-
-_BOUND_INPUTS = f"""SELECT {{i}}, {{s}}, i.last_at
-FROM {{w}} CROSS JOIN run_input i LEFT JOIN run_output s ON s.production_id =
-  CASE WHEN i.version_id IS NOT NULL THEN {_BOUND.by_version} ELSE {_BOUND.by_time} END
-WHERE i.run_id = w.id AND i.production_id IS NULL AND i.first_at <= {{as_of}}"""
-
-# In a statement of its own, because few runs are streaming ones.
-_LATER_INPUTS = f"""SELECT {{i}}, {{s}} FROM {{w}} CROSS JOIN {LATER_FROM}
-WHERE i.run_id = w.id AND {_BOUND.later}"""
-
-# What failed runs may have written before they ended: next to what an input, which names the dataset
-# alone, is bound to by time, whatever such a run may have left there after that was published.
-_ENDED = "COALESCE(f.ended_at, f.last_at)"
-_MAY_HAVE_WRITTEN = """s.published_at IS NULL AND (s.lifecycle IS NULL OR s.lifecycle <> 'DROP')
-  AND f.run_id = s.run_id AND f.kind = 0 AND f.state > 3"""
-_SINCE = f"""COALESCE(
-    (SELECT b.published_at FROM run_output b WHERE b.production_id = {_BOUND.by_time}), {-(2**62)})"""
-
-_POSSIBLE_INPUTS = f"""WITH i AS MATERIALIZED (
-  SELECT i.run_id, i.dataset_id, i.version_id, i.production_id, i.role, i.first_at,
-    COALESCE(i.last_at, i.first_at) AS last_at, {_SINCE} AS since
-  FROM {{w}} CROSS JOIN run_input i
-  WHERE i.run_id = w.id AND i.version_id IS NULL AND i.first_at <= {{as_of}})
-SELECT {{i}}, {{s}}
-FROM i CROSS JOIN dataset g CROSS JOIN dataset m CROSS JOIN run_output s CROSS JOIN run f
-WHERE g.dataset_id = i.dataset_id AND m.group_id = g.group_id AND s.dataset_id = m.dataset_id
-  AND s.run_id <> i.run_id AND {_MAY_HAVE_WRITTEN}
-  AND {_ENDED} >= i.since AND {_ENDED} <= i.last_at AND {_ENDED} <= {{as_of}}"""
-
-# Which productions a walk down is likely to meet, by the two ways in which most inputs name what they
-# read. A hint and no more: who read them is asked of each (`_READERS`).
-_NAMED_AHEAD = """WITH RECURSIVE t(production_id, run_id) AS (
-  SELECT f.production_id, f.run_id FROM {w} CROSS JOIN run_output f WHERE f.production_id = w.id
-  UNION
-  SELECT o.production_id, o.run_id FROM t CROSS JOIN run_input i CROSS JOIN run_output o
-  WHERE {few_t} AND i.production_id = t.production_id AND o.run_id = i.run_id)
-SELECT {tid} FROM t LIMIT {bound}"""
-
-_LATE_AHEAD = f"""WITH RECURSIVE t(production_id, run_id, dataset_id, published_at) AS (
-  SELECT f.production_id, f.run_id, f.dataset_id, f.published_at
-  FROM {{w}} CROSS JOIN run_output f WHERE f.production_id = w.id
-  UNION
-  SELECT o.production_id, o.run_id, o.dataset_id, o.published_at
-  FROM t CROSS JOIN run_input i CROSS JOIN run_output o
-  WHERE {{few_t}} AND i.dataset_id = t.dataset_id AND i.version_id IS NULL AND i.first_at >= t.published_at
-    AND i.first_at <= COALESCE(
-      (SELECT n.published_at FROM run_output n
-       WHERE n.dataset_id = t.dataset_id AND n.published_at > t.published_at
-       ORDER BY n.published_at LIMIT 1), {2**62})
-    AND o.run_id = i.run_id)
-SELECT {{tid}} FROM t LIMIT {{bound}}"""
-
-_INPUTS_AHEAD = f"""WITH RECURSIVE t(production_id, run_id, dataset_id, basis, edge_facet) AS (
-  SELECT f.production_id, f.run_id, f.dataset_id, f.basis, f.edge_facet
-  FROM {{w}} CROSS JOIN run_output f WHERE f.production_id = w.id
-  UNION
-  SELECT s.production_id, s.run_id, s.dataset_id, s.basis, s.edge_facet
-  FROM t CROSS JOIN run_input i CROSS JOIN run_output s
-  WHERE {{few_t}} AND i.run_id = t.run_id AND i.first_at <= {{as_of}} AND s.production_id = {_BOUND.bound}
-    AND {existed("s", "{as_of}")} AND {FEEDS} AND NOT {DROPPED})
-SELECT {{i}}, {{s}}, i.last_at
-FROM (SELECT DISTINCT a.run_id FROM (SELECT run_id FROM t LIMIT {{bound}}) a) w
-  CROSS JOIN run_input i LEFT JOIN run_output s ON s.production_id = {_BOUND.bound}
-  AND {existed("s", "{as_of}")}
-WHERE i.run_id = w.run_id AND i.first_at <= {{as_of}}"""
-
-# Who read a production without naming it: whoever began to read its dataset from its publication
-# until the next one; the run of that next one (a run never reads what it wrote itself, so it may
-# still have read ours later); and streaming runs that had begun before and read on. Each candidate
-# but the last is then bound, as any input, to see.
-_READERS = f"""WITH x AS MATERIALIZED (
-  SELECT p.production_id, p.run_id, p.version_id, p.versioned, p.lifecycle, p.published_at, g.group_id,
-    (SELECT min((SELECT n.published_at FROM run_output n
-                 WHERE n.dataset_id = m.dataset_id AND n.published_at > p.published_at
-                 ORDER BY n.published_at LIMIT 1))
-     FROM dataset m WHERE m.group_id = g.group_id) AS until
-  FROM {{w}} CROSS JOIN run_output p CROSS JOIN dataset g
-  WHERE p.production_id = w.id AND g.dataset_id = p.dataset_id)
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN run_input i
-WHERE {{few_x}} AND i.production_id = x.production_id AND i.first_at <= {{as_of}}
-UNION ALL
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN version named CROSS JOIN dataset m CROSS JOIN version v CROSS JOIN run_input i
-WHERE {{few_x}} AND x.versioned AND named.version_id = x.version_id AND m.group_id = x.group_id
-  AND v.dataset_id = m.dataset_id AND {{same_version}}
-  AND i.version_id = v.version_id AND i.production_id IS NULL AND i.first_at <= {{as_of}}
-  AND {_BOUND.by_version} = x.production_id
-UNION ALL
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN dataset m CROSS JOIN run_input i
-WHERE {{few_x}} AND (x.lifecycle IS NULL OR x.lifecycle <> 'DROP') AND m.group_id = x.group_id
-  AND i.dataset_id = m.dataset_id AND i.version_id IS NULL
-  AND i.first_at >= x.published_at
-  AND i.first_at <= CASE WHEN x.until < {{as_of}} THEN x.until ELSE {{as_of}} END
-  AND {_BOUND.by_time} = x.production_id
-UNION ALL
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN dataset m CROSS JOIN run_input i
-WHERE {{few_x}} AND (x.lifecycle IS NULL OR x.lifecycle <> 'DROP') AND m.group_id = x.group_id
-  AND i.dataset_id = m.dataset_id AND i.version_id IS NULL
-  AND i.last_at >= x.published_at AND i.first_at < x.published_at AND i.run_id <> x.run_id
-UNION ALL
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN dataset m CROSS JOIN run_input i
-WHERE {{few_x}} AND (x.lifecycle IS NULL OR x.lifecycle <> 'DROP') AND m.group_id = x.group_id
-  AND i.run_id = (
-    SELECT n.run_id FROM dataset d CROSS JOIN run_output n
-    WHERE d.group_id = x.group_id AND n.dataset_id = d.dataset_id AND n.published_at = x.until LIMIT 1)
-  AND i.dataset_id = m.dataset_id AND i.version_id IS NULL
-  AND i.first_at > x.until AND i.first_at <= {{as_of}}
-  AND {_BOUND.by_time} = x.production_id"""
-
-# The same for what a failed run may have written: its end stands for a publication.
-_POSSIBLE_READERS = f"""WITH x AS MATERIALIZED (
-  SELECT s.production_id, s.run_id, {_ENDED} AS ended_at, g.group_id,
-    (SELECT min((SELECT n.published_at FROM run_output n
-                 WHERE n.dataset_id = m.dataset_id AND n.published_at > {_ENDED}
-                 ORDER BY n.published_at LIMIT 1))
-     FROM dataset m WHERE m.group_id = g.group_id) AS until
-  FROM {{w}} CROSS JOIN run_output s CROSS JOIN run f CROSS JOIN dataset g
-  WHERE s.production_id = w.id AND {_MAY_HAVE_WRITTEN} AND {_ENDED} <= {{as_of}}
-    AND g.dataset_id = s.dataset_id)
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN dataset m CROSS JOIN run_input i
-WHERE {{few_x}} AND m.group_id = x.group_id AND i.dataset_id = m.dataset_id AND i.version_id IS NULL
-  AND i.first_at >= x.ended_at
-  AND i.first_at <= CASE WHEN x.until < {{as_of}} THEN x.until ELSE {{as_of}} END
-  AND i.run_id <> x.run_id AND {_SINCE} <= x.ended_at
-UNION ALL
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN dataset m CROSS JOIN run_input i
-WHERE {{few_x}} AND m.group_id = x.group_id AND i.dataset_id = m.dataset_id AND i.version_id IS NULL
-  AND i.last_at >= x.ended_at AND i.first_at < x.ended_at AND i.run_id <> x.run_id
-UNION ALL
-SELECT {{i}}, {{x}}
-FROM x CROSS JOIN dataset m CROSS JOIN run_input i
-WHERE {{few_x}} AND m.group_id = x.group_id
-  AND i.run_id = (
-    SELECT n.run_id FROM dataset d CROSS JOIN run_output n
-    WHERE d.group_id = x.group_id AND n.dataset_id = d.dataset_id AND n.published_at = x.until LIMIT 1)
-  AND i.dataset_id = m.dataset_id AND i.version_id IS NULL
-  AND i.first_at > x.until AND i.first_at <= {{as_of}}
-  AND i.run_id <> x.run_id AND {_SINCE} <= x.ended_at"""
-
-# Who read a dataset that nobody is known to have written.
-_ORIGIN_READERS = f"""WITH w AS MATERIALIZED (SELECT w.id FROM {{w}})
-SELECT {{i}}, {{d}}
-FROM w CROSS JOIN run_input i
-WHERE {{few_w}} AND i.dataset_id = w.id AND i.version_id IS NULL AND i.first_at <= {{as_of}}
-  AND {_BOUND.by_time} IS NULL
-UNION ALL
-SELECT {{i}}, {{d}}
-FROM w CROSS JOIN version v CROSS JOIN run_input i
-WHERE {{few_w}} AND v.dataset_id = w.id AND i.version_id = v.version_id AND i.production_id IS NULL
-  AND i.first_at <= {{as_of}}
-  AND {_BOUND.by_version} IS NULL
-UNION ALL
-SELECT {{i}}, {{d}}
-FROM w CROSS JOIN run_mention n CROSS JOIN run_input i
-WHERE {{few_w}} AND n.dataset_id = w.id AND i.run_id = n.run_id AND i.dataset_id = w.id
-  AND i.production_id IS NOT NULL AND i.first_at <= {{as_of}}
-  AND (SELECT s.production_id FROM run_output s
-       WHERE s.production_id = i.production_id AND {existed("s", "{as_of}")}) IS NULL"""
-
-_AMBIGUOUS = f"""SELECT {{irun}}, {{idataset}}
-FROM {{w}} CROSS JOIN run_input i LEFT JOIN run_output s ON s.production_id = {_BOUND.by_time}
-WHERE i.run_id = w.id AND i.version_id IS NULL AND i.first_at <= {{as_of}} AND {_BOUND.ambiguous}"""
-
-_NAMES = "SELECT {d}, d.namespace, d.name FROM {w} CROSS JOIN dataset d WHERE d.dataset_id = w.id"
-_VERSIONS = "SELECT {v}, v.version FROM {w} CROSS JOIN version v WHERE v.version_id = w.id"
-_RUNS = """SELECT {r}, r.ext_id, r.state, r.started_at, r.ended_at, r.first_at, r.last_at, r.streaming,
-  {parent}, {root}, j.namespace, j.name, p.namespace, p.name, r.facets
-FROM {w} CROSS JOIN run r
-LEFT JOIN job j ON j.job_id = r.job_id
-LEFT JOIN job p ON p.job_id = r.parent_job_id
-WHERE r.run_id = w.id"""
-# What runs had said of themselves by then; asked for those alone that said more later.
-_STATES_THEN = """SELECT {r},
-  (SELECT max(e.at) FROM event e WHERE e.run_id = r.run_id AND e.at <= {as_of}),
-  (SELECT max(e.rank) FROM event e WHERE e.run_id = r.run_id AND e.at <= {as_of} AND e.rank < 3),
-  (SELECT e.rank FROM event e WHERE e.run_id = r.run_id AND e.at <= {as_of} AND e.rank >= 3
-   ORDER BY e.at DESC, e.rank DESC LIMIT 1),
-  (SELECT e.at FROM event e WHERE e.run_id = r.run_id AND e.at <= {as_of} AND e.rank >= 3
-   ORDER BY e.at DESC, e.rank DESC LIMIT 1)
-FROM {w} CROSS JOIN run r
-WHERE r.run_id = w.id"""
-_OUTPUT_FACETS = "SELECT {o}, o.facets FROM {w} CROSS JOIN run_output o WHERE o.production_id = w.id"
-_FACETS = "SELECT {f}, f.name, {body} FROM {w} CROSS JOIN facet f WHERE f.facet_id = w.id"
-
-_COLUMN_EDGES = "SELECT {facet}, {target}, {source} FROM {w} CROSS JOIN edge_map e WHERE e.facet_id = w.id"
-_RUN_EDGES = "SELECT {erun}, {target}, {source} FROM {w} CROSS JOIN run_edge e WHERE e.run_id = w.id"
-
-_COLUMNS = """SELECT {cfacet}, {ctarget}, c.target_field, {csource}, c.source_field, c.kind
-FROM {w} CROSS JOIN column_map c WHERE c.facet_id = w.id"""
-_RUN_LINEAGE = "SELECT {lrun}, {lfacet} FROM {w} CROSS JOIN run_lineage l WHERE l.run_id = w.id"
-
-# From a JSON array with an element for each id, because SQLite takes that for a short list. Of a recursive
-# query it expects a million rows, and to meet those it would read whole tables into Bloom filters: so it
-# has to be told, wherever it does, that there are few (`_FEW`).
-_SQLITE_IDS = "(SELECT substr(:ids, e.key * 16 + 1, 16) AS id FROM json_each(:each) e) w"
-_FEW = {"x": "run_id", "t": "run_id", "w": "id"}
-# The time goes as text, so that the size of the number does not make another statement of it.
-_POSTGRES_IDS = "unnest(%(ids)s::uuid[]) AS w(id)"
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """Every statement as one database spells it."""
-
-    productions: str
-    outputs: str
-    inputs: str
-    bound_inputs: str
-    later_inputs: str
-    possible_inputs: str
-    inputs_ahead: str
-    named_ahead: str
-    late_ahead: str
-    readers: str
-    possible_readers: str
-    origin_readers: str
-    ambiguous: str
-    column_edges: str
-    run_edges: str
-    columns: str
-    run_lineage: str
-    names: str
-    versions: str
-    runs: str
-    states_then: str
-    output_facets: str
-    facets: str
-
-
-def _texts(ids: str, as_of: str, raw: str, body: str, few: str) -> Texts:
-    """`raw` spells an id so that it arrives as bytes, `body` a facet's body so that it arrives as text.
-
-    `few` spells a condition of which the planner is told that few rows meet it.
-    """
-
-    def columns(wanted: tuple[tuple[str, str, bool], ...]) -> str:
-        return ", ".join(raw.format(f"{t}.{name}") if is_id else f"{t}.{name}" for t, name, is_id in wanted)
-
-    spelled = {
-        "w": ids,
-        "as_of": as_of,
-        "i": columns(_INPUT),
-        "s": columns(_PRODUCTION),
-        "body": body,
-        "bound": "{bound}",
-        # The index holds the beginnings of versions (see `tables.indexed`).
-        "same_version": few.format("v.version = named.version")
-        + " AND substr(v.version, 1, 200) = substr(named.version, 1, 200)",
-        **{f"few_{table}": few.format(f"{table}.{id} IS NOT NULL") for table, id in _FEW.items()},
-    }
-    for alias, column in _IDS.items():
-        spelled[alias] = raw.format(column)
-
-    def text(template: str) -> str:
-        return template.format(**spelled)
-
-    return Texts(
-        productions=text(_PRODUCTIONS),
-        outputs=text(_OUTPUTS),
-        inputs=text(_INPUTS),
-        bound_inputs=text(_BOUND_INPUTS),
-        later_inputs=text(_LATER_INPUTS),
-        possible_inputs=text(_POSSIBLE_INPUTS),
-        inputs_ahead=text(_INPUTS_AHEAD),
-        named_ahead=text(_NAMED_AHEAD),
-        late_ahead=text(_LATE_AHEAD),
-        readers=text(_READERS),
-        possible_readers=text(_POSSIBLE_READERS),
-        origin_readers=text(_ORIGIN_READERS),
-        ambiguous=text(_AMBIGUOUS),
-        column_edges=text(_COLUMN_EDGES),
-        run_edges=text(_RUN_EDGES),
-        columns=text(_COLUMNS),
-        run_lineage=text(_RUN_LINEAGE),
-        names=text(_NAMES),
-        versions=text(_VERSIONS),
-        runs=text(_RUNS),
-        states_then=text(_STATES_THEN),
-        output_facets=text(_OUTPUT_FACETS),
-        facets=text(_FACETS),
-    )
-
-
-TEXTS = {
-    "sqlite": _texts(_SQLITE_IDS, ":as_of", "{}", "f.body", "likelihood({}, 0.0001)"),
-    # As bytea, so that an id arrives as bytes and no UUID object is built for it.
-    "postgresql": _texts(_POSTGRES_IDS, "%(as_of)s::bigint", "uuid_send({})", "f.body::text", "{}"),
-}
-
-
-#: Where the ids asked for stand (as `w.id`), the time asked for, and an id so that it arrives as bytes.
-_SPELLING = {
-    "sqlite": (_SQLITE_IDS, ":as_of", "{}"),
-    "postgresql": (_POSTGRES_IDS, "%(as_of)s::bigint", "uuid_send({})"),
-}
-
-
-def spelled(template: str, ids: Mapping[str, str]) -> dict[str, str]:
-    """`template` for each database; {w}, {as_of} and `ids` (which column each of them is) are filled in."""
-    return {
-        dialect: template.format(
-            w=where, as_of=as_of, **{place: raw.format(column) for place, column in ids.items()}
-        )
-        for dialect, (where, as_of, raw) in _SPELLING.items()
-    }
+# What stands for the production of an input when the log has not shown it.
+_NOTHING = (None,) * 9
 
 
 class Statements:
@@ -418,10 +47,14 @@ class Statements:
         dialect = connection.dialect.name
         if dialect not in TEXTS:
             raise Misconfigured(f"no lineage queries for {dialect}", remedy="use sqlite or postgresql")
-        self._texts = TEXTS[dialect]
+        self._texts = (TEXTS_NOW if as_of is None else TEXTS)[dialect]
         self._as_of = FOREVER if as_of is None else as_of
         self._include_failed = include_failed
         self._postgres = dialect == "postgresql"
+        #: Datasets: whether something read them without a version, or may have under another name.
+        self._read_by_name: dict[bytes, bool] = {}
+        #: Productions that inputs named, once fetched: most are read by several runs.
+        self._produced: dict[bytes | None, tuple[Any, ...]] = {}
         # Held so that the driver's connection is not returned to the pool under us.
         self._connection = connection
         self._driver: Any = connection.connection.driver_connection
@@ -440,11 +73,14 @@ class Statements:
     def inputs(self, runs: Collection[bytes]) -> Rows:
         """The inputs of `runs`, each with what it is bound to."""
         rows = self._rows(self._texts.inputs, runs)
+        produced = self._produced
+        unseen = {row[3] for row in rows if row[3] not in produced}
+        produced.update(dict.fromkeys(unseen, _NOTHING))
+        unseen.discard(None)
+        produced.update((row[0], row) for row in self.productions(unseen))
+        named = [row + produced[row[3]] for row in rows if row[3] is not None]
         unnamed = {row[0] for row in rows if row[3] is None}
-        if not unnamed:
-            return rows
-        bound = self._with_others(self._rows(self._texts.bound_inputs, unnamed))
-        return [row for row in rows if row[3] is not None] + bound
+        return named + self._with_others(self._rows(self._texts.bound_inputs, unnamed))
 
     def inputs_ahead(self, ids: Collection[bytes], bound: int) -> Rows:
         """The inputs of every run that a walk up from `ids` meets, of `bound` nodes at most."""
@@ -469,10 +105,22 @@ class Statements:
             others += self._rows(self._texts.possible_inputs, by_time)
         return rows + others
 
-    def readers(self, ids: Collection[bytes]) -> Rows:
-        """The inputs bound to the productions `ids`, each with the one it is bound to."""
-        found = self._rows(self._texts.readers, ids)
+    def readers(self, productions: Collection[tuple[Any, ...]]) -> Rows:
+        """The inputs bound to `productions` (rows as of `productions`), each with the one it is bound to."""
+        ids = [row[0] for row in productions]
+        found = self._rows(self._texts.named_readers, ids)
+        found += self._rows(self._texts.readers, self._read_unnamed(productions))
         return found + self._rows(self._texts.possible_readers, ids) if self._include_failed else found
+
+    def _read_unnamed(self, productions: Collection[tuple[Any, ...]]) -> list[bytes]:
+        """Ids of those that may have been read by their dataset's name alone, or by their version."""
+        named = self._read_by_name
+        unseen = {row[2] for row in productions if row[2] not in named}
+        named.update(dict.fromkeys(unseen, False))
+        named.update((row[0], True) for row in self._rows(self._texts.read_by_name, unseen))
+        versions = {row[3] for row in productions if row[4] and not named[row[2]]}
+        versioned = {row[0] for row in self._rows(self._texts.read_by_version, versions)}
+        return [row[0] for row in productions if named[row[2]] or row[3] in versioned]
 
     def origin_readers(self, datasets: Collection[bytes]) -> Rows:
         """The inputs of `datasets` that are bound to nothing, each with its dataset."""

@@ -85,8 +85,8 @@ class Input(NamedTuple):
 
 Node: TypeAlias = Production | Origin | Reader
 Row: TypeAlias = tuple[Any, ...]
-#: (the node reached, the edge's source, its target, the input behind it, the row that `node` takes)
-Found: TypeAlias = tuple[bytes, bytes, bytes, Row, Row]
+#: (the node reached, the edge's source, its target)
+Found: TypeAlias = tuple[bytes, bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -188,25 +188,9 @@ class _Rounds(ABC):
         if frontier and self.walk.truncated is None:
             self._mark_what_goes_on(frontier)
 
-    def advance(self, frontier: list[Node], depth: int) -> list[Node]:
-        """Enter what one round finds; returns the nodes not seen before."""
-        walk, fresh = self.walk, list[Node]()
-        nodes, edges = walk.nodes, walk.edges
-        for reached, source, target, statement, row in self.expand(frontier):
-            if reached not in nodes:
-                if len(nodes) >= self.limit:
-                    walk.truncated = "limit"
-                    continue
-                nodes[reached] = node = self.node(reached, row)
-                walk.depths[reached] = depth
-                fresh.append(node)
-            if (source, target) not in edges:
-                edges[source, target] = statement
-        return fresh
-
     def _mark_what_goes_on(self, frontier: list[Node]) -> None:
         """A node at the bound is truncated when one more round would leave it."""
-        for reached, source, target, _, _ in self.expand(frontier):
+        for reached, source, target in self.expand(frontier):
             if (source, target) not in self.walk.edges:
                 self.walk.more.add(target if reached == source else source)
         if self.walk.more:
@@ -242,12 +226,12 @@ class _Rounds(ABC):
             known[key].add((target, source))
 
     @abstractmethod
-    def expand(self, frontier: list[Node]) -> Iterator[Found]:
-        """Every edge that leaves `frontier` in the walk's direction, except to itself."""
+    def advance(self, frontier: list[Node], depth: int) -> list[Node]:
+        """Enter what one round finds; returns the nodes not seen before."""
 
     @abstractmethod
-    def node(self, id: bytes, row: Row) -> Node:
-        """The node that `expand` reached, from the row that it gave with it."""
+    def expand(self, frontier: list[Node]) -> Iterator[Found]:
+        """Every edge that leaves `frontier` in the walk's direction, except to itself."""
 
     def fetch_ahead(self, frontier: list[Node]) -> None:  # noqa: B027 - a walk may go without
         """Load what the coming rounds will ask for; only a matter of speed."""
@@ -261,7 +245,7 @@ class _Up(_Rounds):
         self._inputs: dict[bytes, list[Row]] = {}
 
     def advance(self, frontier: list[Node], depth: int) -> list[Node]:
-        # As above, without a generator between: a long chain is ten thousand rounds of one node.
+        # Not by way of `expand`: a long chain is ten thousand rounds of one node.
         walk, fresh = self.walk, list[Node]()
         nodes, edges, depths, limit = walk.nodes, walk.edges, walk.depths, self.limit
         for node, inputs in self._read(frontier):
@@ -274,7 +258,7 @@ class _Up(_Rounds):
                     if len(nodes) >= limit:
                         walk.truncated = "limit"
                         continue
-                    nodes[source] = found = self.node(source, row)
+                    nodes[source] = found = self._node(source, row)
                     depths[source] = depth
                     fresh.append(found)
                 if (source, target) not in edges:
@@ -286,7 +270,7 @@ class _Up(_Rounds):
             for row in inputs:
                 source = _source(row)
                 if source != node.id:
-                    yield source, source, node.id, row, row
+                    yield source, source, node.id
 
     def _read(self, frontier: list[Node]) -> list[tuple[Node, list[Row]]]:
         """The nodes of a run, each with the inputs that went into it."""
@@ -306,7 +290,8 @@ class _Up(_Rounds):
             for node, run in runs
         ]
 
-    def node(self, id: bytes, row: Row) -> Node:
+    @staticmethod
+    def _node(id: bytes, row: Row) -> Node:
         if id == row[6]:
             return Production._make(row[6:15])
         return Origin(id, row[1], row[2], row[3], row[6] is not None)
@@ -331,30 +316,56 @@ class _Down(_Rounds):
         super().__init__(statements, walk, limit)
         self._outputs: dict[bytes, list[Production]] = {}
         self._static: set[bytes] = set()
+        #: Runs of whose outputs some were made of some inputs alone.
+        self._stated: set[bytes] = set()
         self._readers: dict[bytes, list[Row]] = {}
 
+    def advance(self, frontier: list[Node], depth: int) -> list[Node]:
+        walk, fresh = self.walk, list[Node]()
+        nodes, edges, depths, limit = walk.nodes, walk.edges, walk.depths, self.limit
+        for row, fed in self._read(frontier):
+            source = row[6]
+            for output in fed or (Reader(row[0]),):
+                target = output[0]
+                if target == source:
+                    continue
+                if target not in nodes:
+                    if len(nodes) >= limit:
+                        walk.truncated = "limit"
+                        continue
+                    nodes[target] = output
+                    depths[target] = depth
+                    fresh.append(output)
+                if (source, target) not in edges:
+                    edges[source, target] = row
+        return fresh
+
     def expand(self, frontier: list[Node]) -> Iterator[Found]:
-        rows = self._readers_of([n.id for n in frontier if isinstance(n, Production)])
+        for row, fed in self._read(frontier):
+            source = row[6]
+            for output in fed or (Reader(row[0]),):
+                if output.id != source:
+                    yield output.id, source, output.id
+
+    def _read(self, frontier: list[Node]) -> list[tuple[Row, list[Production]]]:
+        """Each input that is bound to one of `frontier`, with what its run made of it (see `feeds`)."""
+        rows = self._readers_of([n for n in frontier if isinstance(n, Production)])
         # Only a walk that starts at one meets an origin on its way down.
         rows += self._origin_readers([n for n in frontier if isinstance(n, Origin)])
         self._load_outputs({row[0] for row in rows})
-        for row in rows:
-            run, source = row[0], row[6]
-            if run in self._static:
-                continue
-            fed = [o for o in self._outputs[run] if self.feeds(row[1], o)]
-            for output in fed:
-                if output.id != source:
-                    yield output.id, source, output.id, row, output
-            if not fed:
-                yield run, source, run, row, ()
+        outputs, stated = self._outputs, self._stated
+        return [
+            (row, [o for o in outputs[run] if self.feeds(row[1], o)] if run in stated else outputs[run])
+            for row in rows
+            if (run := row[0]) in outputs
+        ]
 
-    def _readers_of(self, productions: list[bytes]) -> list[Row]:
+    def _readers_of(self, productions: list[Production]) -> list[Row]:
         """The inputs bound to `productions`: as far as they are not here already."""
         ahead = self._readers
-        rows = self.statements.readers([id for id in productions if id not in ahead])
-        for id in productions:
-            rows += ahead.get(id, ())
+        rows = self.statements.readers([p for p in productions if p.id not in ahead])
+        for production in productions:
+            rows += ahead.get(production.id, ())
         return rows
 
     def fetch_ahead(self, frontier: list[Node]) -> None:
@@ -362,7 +373,7 @@ class _Down(_Rounds):
         ahead = _absent(self.statements.productions_ahead(ids, AHEAD), self._readers) if ids else set()
         if len(ahead) <= len(ids):
             return  # nothing is gained over asking round by round
-        rows = self.statements.readers(ahead)
+        rows = self.statements.readers(self.statements.productions(ahead))
         self._readers.update((id, []) for id in ahead)
         for row in rows:
             self._readers[row[6]].append(row)
@@ -376,9 +387,6 @@ class _Down(_Rounds):
         found = [row for row in rows if row[1] in whole]
         return found + [(*row[:6], read[row[2]]) for row in rows if row[2] in read]
 
-    def node(self, id: bytes, row: Row) -> Node:
-        return row if isinstance(row, Production) else Reader(id)
-
     def _load_outputs(self, runs: set[bytes]) -> None:
         found = []
         missing = {run for run in _absent(runs, self._outputs) if run not in self._static}
@@ -388,7 +396,9 @@ class _Down(_Rounds):
                 outputs.append(Production._make(row[1:]))
                 found.append(outputs[-1])
         self._static |= _absent(missing, self._outputs)
-        self.load_bases([o for o in found if o.basis])
+        stated = [output for output in found if output.basis]
+        self._stated.update(output.run_id for output in stated)
+        self.load_bases(stated)
 
 
 @contextmanager
