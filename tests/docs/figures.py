@@ -1,4 +1,6 @@
-"""The figures in README.md: those with a goal that bench/results.json held when they were written.
+"""The figures in README.md: one or two of each promise, as bench/results.json held them when they were written.
+
+All of them, met or missed, are in docs/reference/benchmarks.md.
 
 python -m tests.docs.figures      writes them into README.md
 """
@@ -14,6 +16,29 @@ from tests.docs.documents import ROOT
 
 RESULTS = ROOT / "bench" / "results.json"
 README = ROOT / "README.md"
+#: What README.md shows, each the figure that is closest to what a person does.
+HEADLINES = (
+    "emit:spool:p50",
+    "emit:spool:p99",
+    "step:overhead:p50",
+    "import:emitter",
+    "dataset:mixed",
+    "ingest:sqlite:native:2-workers",
+    "ingest:postgresql:foreign:1-worker",
+    "ingest:postgresql:foreign:2-workers",
+    "ingest:memory:sqlite",
+    "ingest:live:postgresql:p99",
+    "kafka-emit:",
+    "kafka-postgres:",
+    "live:",
+    "replay:",
+    "lineage:sqlite:depth-10:up:named:",
+    "lineage:sqlite:ladder:walk",
+    "lineage:postgresql:depth-10:up:named:",
+    "lineage:postgresql:ladder:walk",
+    "lineage-",
+    "search:",
+)
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 
@@ -59,7 +84,9 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    goals = [row for row in recorded() if row["budget"] is not None]
+    goals = [
+        row for row in recorded() if row["budget"] is not None and str(row["name"]).startswith(HEADLINES)
+    ]
     README.write_text(f"{before}{BEGIN}{table(goals)}{END}{after}", encoding="utf-8")
 
 
