@@ -1,4 +1,4 @@
-"""The figures in README.md: one or two of each promise, as bench/results.json held them when they were written.
+"""The figures in README.md: one or two of each promise, as bench/results.json held them.
 
 All of them, met or missed, are in docs/reference/benchmarks.md.
 
