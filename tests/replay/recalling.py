@@ -5,6 +5,7 @@ Nothing of the product's is used: every input is followed, every statement is re
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from tests.replay.binding import Bound
@@ -44,17 +45,21 @@ class Tainted:
         return own or (self._group[dataset], None) in self.standing
 
     def _sources(self, production: bytes) -> set[Stop]:
+        return self._stops(self.bound.read_for(production)) - {production}
+
+    def _stops(self, read: Iterable[dict[str, Any]]) -> set[Stop]:
+        """What the inputs `read` are bound to."""
         found: set[Stop] = set()
-        for row in self.bound.read_for(production):
+        for row in read:
             bound = self.bound.resolved.get(Bound.key(row))
             if bound is None:
                 continue
             found |= bound.later
-            if bound.production is not None:
+            if bound.production is not None and bound.production in self.bound.outputs:
                 found.add(bound.production)
-            elif not bound.dropped:
+            elif not bound.dropped:  # of a production that the log has not shown, its content
                 found.add((row["dataset_id"], row["version_id"]))
-        return found - {production}
+        return found
 
     def written(self) -> list[bytes]:
         """The productions; what a DatasetEvent says without a version writes nothing (R26)."""
@@ -76,6 +81,24 @@ class Tainted:
 
     def descends(self, production: bytes) -> bool:
         return any(self.is_recalled(stop) for stop in self.above(production))
+
+    def is_marked(self, run: bytes) -> tuple[bool, bool]:
+        """Whether a run wrote something recalled; whether it read such a thing, or what was made from one."""
+        wrote = {id for id in self.written() if self.bound.outputs[id]["run_id"] == run}
+        read = self._stops(row for row in self.bound.inputs if row["run_id"] == run)
+        above = read.union(*(self.above(stop) for stop in read))
+        return any(map(self.is_recalled, wrote)), any(map(self.is_recalled, above))
+
+    def reads_itself(self, run: bytes) -> bool:
+        """Whether it read what it wrote itself."""
+        read = self._stops(row for row in self.bound.inputs if row["run_id"] == run)
+        known = (self.bound.outputs.get(stop) for stop in read if isinstance(stop, bytes))
+        return any(output is not None and output["run_id"] == run for output in known)
+
+    def met(self, stop: Stop) -> set[int]:
+        """When the recalls were stated that hold for `stop`, or for what it was made of."""
+        stops = {stop, *self.above(stop)}
+        return {word["at"] for subject, word in self.standing.items() if self.of_subject(subject) & stops}
 
     def below(self, starts: set[Stop]) -> set[bytes]:
         """Every production that one of `starts` went into, without the starts."""

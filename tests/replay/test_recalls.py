@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.consumers import impact, walk
+from headwater.consumers.descent import _search_down, _search_up, above, descent
 from headwater.consumers.naming import id_text
-from headwater.consumers.recalls import Recalls, above, descent
+from headwater.consumers.recalls import Recalls
 from headwater.consumers.store import Store
 from tests.replay import product
 from tests.replay.profiles import examples
@@ -131,11 +132,9 @@ def test_either_search_alone_finds_what_both_find(
         starts = walk.productions(connection, truth.bound.outputs, as_of)
         nodes: dict[bytes, walk.Node] = {start.id: start for start in starts}
         expected = {id: truth.descends(id) for id in nodes}
-        if nodes and recalls:
-            from headwater.consumers import recalls as searches
-
-            assert searches._search_up(connection, nodes, recalls, as_of, 1_000) == expected
-            assert searches._search_down(connection, nodes, recalls, as_of, 1_000) == expected
+        for search in (_search_up, _search_down) if nodes and recalls else ():
+            found = search(connection, nodes, recalls, as_of, 1_000)
+            assert {id: one.verdict for id, one in found.items()} == expected
 
 
 @examples(60)

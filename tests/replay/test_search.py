@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from uuid import UUID
 
 import pytest
@@ -9,15 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from headwater.consumers.queries import FIELDS
-from headwater.consumers.searching import search
+from headwater.consumers.queries import FIELDS, conditions
+from headwater.consumers.searching import Found, _parts, search
+from headwater.consumers.sieve import Candidates
 from headwater.consumers.store import Store
 from headwater.schemas import ids
+from headwater.schemas.openlineage import parse_time
 from tests.replay import finding, product
 from tests.replay.finding import Term, World
 from tests.replay.profiles import examples, fresh_examples
+from tests.replay.test_recalls import histories
 from tests.replay.universes import large_universes
 
+#: Something that no search here finds.
+_NOTHING = json.dumps({"eventTime": "2020-01-01T00:00:00Z", "job": {"namespace": "z", "name": "z"}}).encode()
 _WORDS = [
     "churn",
     "model",
@@ -113,6 +120,103 @@ def test_many_searches_find_what_looking_at_every_row_finds(
     sqlite_store: Store, values: list[bytes], queries: list[list[Term]]
 ) -> None:
     check(sqlite_store, values, queries)
+
+
+def told(values: list[bytes]) -> list[bytes]:
+    """The same events; each says something of its own of its run, and of what it read and wrote."""
+    found = []
+    for number, value in enumerate(values):
+        event = json.loads(value)
+        if "run" in event:
+            # What a failed run said of an asset that it did not write has no time of its own.
+            event["eventType"] = "COMPLETE"
+            parameters = [{"key": "x", "value": str(number % 3)}]
+            event["run"]["facets"] = {"executionParameters": {"parameters": parameters}}
+        for output in event.get("outputs", ()):
+            output["facets"].pop("symlinks", None)
+            output["facets"]["headwater_metrics"] = {"values": {"auc": number / 4}}
+            output["facets"]["schema"] = {"fields": [{"name": f"column_{number % 2}"}]}
+        found.append(json.dumps(event).encode())
+    return found
+
+
+_AS_OF = (
+    *(["a"], ["x=1"], ["auc>0.4"], ["column:column_1"]),
+    *(["job:j1"], ["name:b", "x>0"], ["metric:auc", "j0"]),
+)
+
+
+def _at(value: bytes) -> int:
+    return parse_time(json.loads(value)["eventTime"])
+
+
+@examples(40, shrink=False)
+@given(values=histories(), second=st.integers(-1, 4))
+def test_a_search_as_of_a_time_is_one_of_a_store_that_nothing_later_came_into(
+    store: Store, values: list[bytes], second: int
+) -> None:
+    as_of = 1_709_287_200_000_000 + second * 1_000_000
+    events = told(values)
+    answers = []
+    for by_then, asked in ((False, as_of), (True, None)):
+        product.wipe(store)
+        product.apply_all(
+            store, [[value for value in events if not by_then or _at(value) <= as_of] or [_NOTHING]]
+        )
+        with store.snapshot() as connection:
+            answers.append(
+                [
+                    (one.kind, one.namespace, one.name, one.id, one.version, one.versions, one.state, one.at)
+                    for query in _AS_OF
+                    for versions in (False, True)
+                    for one in search(connection, query, limit=500, versions=versions, as_of=asked).results
+                ]
+            )
+    assert answers[0] == answers[1]
+
+
+@examples(40)
+@given(values=histories(), query=st.sampled_from([["auc>0.4"], ["x=1", "lake"], ["metric:auc", "name:a"]]))
+def test_each_asset_tells_its_newest_version_that_fits_and_how_many_do(
+    store: Store, values: list[bytes], query: list[str]
+) -> None:
+    product.wipe(store)
+    product.apply_all(store, [told(values)])
+    with store.snapshot() as connection:
+        newest = search(connection, query, type="asset", limit=500)
+        each = search(connection, query, type="asset", limit=500, versions=True)
+    assert not newest.more
+    by_asset: dict[tuple[str | None, str | None], list[Found]] = defaultdict(list)
+    for one in each.results:
+        by_asset[one.namespace, one.name].append(one)
+    assert {(one.namespace, one.name) for one in newest.results} == by_asset.keys()
+    for one in newest.results:
+        fitting = by_asset[one.namespace, one.name]
+        assert one.id in [other.id for other in fitting]
+        assert (one.versions, one.versions_complete) == (len(fitting) if one.id else 0, True)
+        times = [other.at for other in fitting if other.at is not None]
+        assert one.at == max(times, default=None)
+
+
+@examples(40)
+@given(values=large_universes, queries=queries, most=st.integers(1, 4))
+def test_candidates_that_are_said_to_be_all_leave_out_nobody(
+    sqlite_store: Store, values: list[bytes], queries: list[list[Term]], most: int
+) -> None:
+    product.wipe(sqlite_store)
+    product.apply_all(sqlite_store, [values])
+    world = World(sqlite_store)
+    with sqlite_store.snapshot() as connection:
+        for wanted in queries:
+            fitting = world.find(wanted)
+            parts = tuple(_parts(conditions([term.typed() for term in wanted])))
+            those = Candidates(connection, parts, most=most)
+            runs = those.runs(with_assets=True)
+            if runs.is_whole:
+                assert {id for kind, id in fitting if kind == "run"} <= runs.ids.keys()
+            jobs = those.jobs()
+            if jobs.is_whole:
+                assert {id for kind, id in fitting if kind == "job"} <= jobs.ids.keys()
 
 
 def test_the_oracle_knows_every_field() -> None:

@@ -165,7 +165,7 @@ def test_a_term_that_asks_for_what_there_is_not_is_refused_and_no_empty_answer(
 
 def test_an_answer_that_was_cut_says_so(capsys: pytest.CaptureFixture[str], store: str) -> None:
     _, out, _ = run(capsys, "search", "churn", "--limit", "1", "--store", store)
-    assert out.splitlines()[-1] == "there is more: narrow the search, or --limit"
+    assert out.splitlines()[-1] == "there is more, or may be: narrow the search, or --limit"
 
 
 def test_metrics_are_a_table_curves_or_json(capsys: pytest.CaptureFixture[str], store: str) -> None:

@@ -124,7 +124,7 @@ def test_a_control_character_does_not_reach_the_terminal(
         (("recall", "customers@bbbb"), 2, "--reason"),
         (("recall", "customres@b", "--reason", "x"), 4, "customers"),
         (("recall", "customers", "--reason", "x"), 4, "say which"),
-        (("recall", "customers@bbbb", "--reason", " "), 5, "needs a reason"),
+        (("recall", "customers@bbbb", "--reason", " "), 2, "it is empty"),
         (("impact",), 2, "either NAME or --recalled"),
         (("impact", "customers", "--recalled"), 2, "either NAME or --recalled"),
         (("impact", "nothing-like-it"), 4, "nothing-like-it"),
@@ -233,6 +233,77 @@ def test_answers_about_what_was_made_from_a_recalled_version_say_so(
     assert [line for line in listed if line.endswith("  recalled")] == [
         line for line in listed if "customers" in line
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("search", "type:Dataset", "customers"), "recalled"),
+        (("search", "churn-model"), "made from recalled"),
+        (("runs", "--job", "churn.load"), "wrote recalled"),
+        (("runs", "--job", "churn.train"), "read recalled"),
+        (("assets", "churn-model"), "made from recalled"),
+        (("diff", "churn-model"), "made from recalled"),
+        (("diff", "customers"), "recalled"),
+        (("lineage", "churn-model#"), "made from recalled"),
+        (("lineage", "churn-model#", "--format", "mermaid"), "made from recalled"),
+        (("recipe", "churn-model"), "recalled_upstream: true"),
+        (("reproduce", "churn-model", "--no-record"), "made from recalled"),
+    ],
+    ids=" ".join,
+)
+def test_every_question_that_meets_a_recalled_version_or_a_descendant_says_so_and_why(
+    capsys: pytest.CaptureFixture[str], places: tuple[str, ...], asked: tuple[str, ...], told: str
+) -> None:
+    _, clean, _ = run(capsys, *asked, *places)
+    run(capsys, "recall", "customers@bbbb", "--reason", "wrong units", "--actor", "ada", *places)
+    _, lines, err = run(capsys, *asked, *places)
+    said = "\n".join(lines)
+    assert told in said
+    assert told not in "\n".join(clean)
+    # Drawings, trees and the listing of assets bear the mark alone; `show` says why.
+    assert asked[0] in ("lineage", "assets") or "wrong units" in said + err
+    as_of = ("--as-of", "2026-11-23T16:30:00Z") if asked[0] != "reproduce" else ()
+    if as_of:
+        _, then, _ = run(capsys, *asked, *as_of, *places)
+        assert told not in "\n".join(then)
+    run(capsys, "recall", "customers@bbbb", "--lift", "--reason", "fine", *places)
+    _, lifted, _ = run(capsys, *asked, *places)
+    assert told not in "\n".join(lifted)
+
+
+def test_a_recipe_that_was_written_before_a_recall_says_so_when_it_is_used(
+    capsys: pytest.CaptureFixture[str], places: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = str(tmp_path / "model.yaml")
+    run(capsys, "recipe", "churn-model", "--output", file, *places)
+    run(capsys, "recall", "customers@bbbb", "--reason", "wrong units", *places)
+    _, lines, err = run(capsys, "reproduce", "--recipe", file, "--no-record", *places)
+    assert "made from recalled" in lines[0]
+    assert "wrong units" in err
+    # Of a store that does not know it, what the file says holds.
+    elsewhere = ("--store", f"sqlite:///{tmp_path}/none.db", "--log", str(tmp_path / "nothing"))
+    _, lines, _ = run(capsys, "reproduce", "--recipe", file, "--no-record", *elsewhere)
+    assert "recalled" not in lines[0]
+    run(capsys, "recipe", "churn-model", "--output", file, *places)
+    _, lines, _ = run(capsys, "reproduce", "--recipe", file, "--no-record", *elsewhere)
+    assert "made from recalled" in lines[0]
+
+
+def test_the_json_of_marked_answers_names_the_recalls(
+    capsys: pytest.CaptureFixture[str], places: tuple[str, ...]
+) -> None:
+    run(capsys, "recall", "customers@bbbb", "--reason", "wrong units", "--actor", "ada", *places)
+    runs = answer(capsys, "runs", "--job", "churn.train", *places)["runs"]
+    assert [(one["recalled"], one["recalled_upstream"]) for one in runs] == [(False, True), (False, False)]
+    (recall,) = runs[0]["recalls"]
+    assert (recall["name"], recall["reason"], recall["actor"]) == ("customers", "wrong units", "ada")
+    found = answer(capsys, "search", "churn-model", "--type", "asset", *places)["results"]
+    assert [(one["recalled_upstream"], one["recalls"]) for one in found] == [(True, [recall])]
+    diff = answer(capsys, "diff", "churn-model", *places)
+    assert (diff["before"]["recalls"], diff["after"]["recalls"]) == ([], [recall])
+    _, lines, _ = run(capsys, "runs", "--format", "csv", *places)
+    assert lines[0].endswith("recalled,recalled_upstream,recalls,duration_s")
 
 
 def test_nothing_is_said_into_a_log_that_is_no_folder(

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Connection, create_engine
 
 from bench import fixtures
-from headwater.consumers import walk
+from headwater.consumers import candidates, sieve, walk
 from headwater.consumers.statement_texts import FOREVER, TEXTS, TEXTS_NOW, Texts
 from headwater.consumers.statements import STATEMENT_TIMEOUT_S, Rows, Statements
+from headwater.consumers.terms import Owner
 
 SHAPE = fixtures.Layered(layers=4, width=30, versions=20)
 NAMES = [field.name for field in fields(Texts)]
@@ -38,9 +39,12 @@ def connection(
 
 def plan(connection: Connection, texts: dict[str, Texts], name: str) -> list[str]:
     """The plan's lines, as the statement runs inside a walk."""
+    return explained(connection, name, getattr(texts[connection.dialect.name], name).format(bound=100))
+
+
+def explained(connection: Connection, name: str, text: str) -> list[str]:
     ids = SHAPE.top("late", 20)
     Statements(connection).begin()
-    text = getattr(texts[connection.dialect.name], name).format(bound=100)
     driver = connection.connection.driver_connection
     assert driver is not None
     if connection.dialect.name == "sqlite":
@@ -61,7 +65,26 @@ def plan(connection: Connection, texts: dict[str, Texts], name: str) -> list[str
 def test_a_statement_of_the_walk_reads_tables_through_indexes_alone(
     connection: Connection, name: str, texts: dict[str, Texts]
 ) -> None:
-    lines = plan(connection, texts, name)
+    check(connection, plan(connection, texts, name))
+
+
+SIEVED = {
+    "groups": sieve._GROUPS,
+    "of_jobs": sieve._OF_JOBS,
+    "runs": sieve._RUNS,
+    "outputs": sieve._OUTPUTS,
+    "owners": candidates._OWNERS[Owner.RUN],
+}
+
+
+@pytest.mark.parametrize("name", SIEVED)
+def test_what_a_search_holds_candidates_against_is_read_through_indexes_alone(
+    connection: Connection, name: str
+) -> None:
+    check(connection, explained(connection, name, SIEVED[name][connection.dialect.name]))
+
+
+def check(connection: Connection, lines: list[str]) -> None:
     if connection.dialect.name == "sqlite":
         scans = [m[1] for line in lines if (m := re.match(r"SCAN (\S+)", line.strip()))]
         assert set(scans) <= OURS, "\n".join(lines)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -434,7 +434,7 @@ def test_the_command_ends_with_what_came_out_and_the_log_knows_it(own: Path) -> 
     assert after.history == before.history  # type: ignore[union-attr]
 
 
-def told_by(runs: list[Run]) -> set[str]:
+def told_by(runs: Sequence[Run]) -> set[str]:
     return {run.id for run in runs}
 
 

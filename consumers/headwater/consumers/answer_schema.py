@@ -17,7 +17,7 @@ from datetime import datetime
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from headwater.consumers.answers import Asset, AssetDetails, Graph, Read, Run, RunDetails
+from headwater.consumers.answers import Asset, AssetDetails, Graph, ListedRun, Read, Run, RunDetails
 from headwater.consumers.columns import ColumnGraph
 from headwater.consumers.differences import Difference
 from headwater.consumers.drifting import Drift
@@ -31,13 +31,14 @@ from headwater.consumers.searching import SearchResults
 #: What the commands and `Lineage` answer; what is inside them is found. In this order a class gets
 #: its own name, and one that shares it with an earlier one its module's in front.
 ANSWERS: tuple[type, ...] = (
-    *(Graph, ColumnGraph, AssetDetails, RunDetails, Run, Asset),
+    *(Graph, ColumnGraph, AssetDetails, RunDetails, Run, ListedRun, Asset),
     *(SearchResults, Metrics, Difference, Impact, Recipe, Reproduction, Drift, Gaps),
 )
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 _BESIDES: dict[type, dict[str, Any]] = {
     Run: {"duration_s": {"type": ["number", "null"]}},
+    ListedRun: {"duration_s": {"type": ["number", "null"]}},
     Read: {"inferred": {"type": "boolean"}},
 }
 

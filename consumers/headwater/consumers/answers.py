@@ -103,6 +103,19 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRun(Run):
+    """A line of the listing of runs.
+
+    `recalled`: something that it wrote is recalled; `recalled_upstream`: something that it read is, or
+    was made from such a thing (None: that could not be found out within bounds). `recalls` are those.
+    """
+
+    recalled: bool = False
+    recalled_upstream: bool | None = False
+    recalls: tuple[Recall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node(Shown):
     """One node of a lineage.
 
@@ -309,6 +322,7 @@ class Asset(Shown):
     """A line of the listing of assets.
 
     `recalls` hold for it or for versions of it; `recalled`: one of them for its last version.
+    `recalled_upstream`: something that the last version was made of is recalled (None: not known).
     """
 
     namespace: str
@@ -318,6 +332,7 @@ class Asset(Shown):
     last_version: str | None
     last_published_at: datetime | None
     recalled: bool = False
+    recalled_upstream: bool | None = False
     recalls: int = 0
 
 

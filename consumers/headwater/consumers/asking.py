@@ -30,7 +30,7 @@ from headwater.consumers import gaps as lacking
 from headwater.consumers import impact as impacts
 from headwater.consumers import metrics as measured
 from headwater.consumers import searching as finding
-from headwater.consumers.answers import Asset, AssetDetails, Direction, Graph, Run, RunDetails
+from headwater.consumers.answers import Asset, AssetDetails, Direction, Graph, ListedRun, RunDetails
 from headwater.consumers.columns import ColumnGraph
 from headwater.consumers.details import Details
 from headwater.consumers.differences import Difference
@@ -207,10 +207,21 @@ class Lineage:
         with self._reading() as connection:
             return impacts.recalled(connection, limit=limit, as_of=at)
 
-    def search(self, *query: str, type: str | None = None, limit: int = 20) -> SearchResults:
-        """Assets, runs and jobs that fit every term; see `headwater.consumers.queries` for the terms."""
+    def search(
+        self,
+        *query: str,
+        type: str | None = None,
+        limit: int = 20,
+        versions: bool = False,
+        as_of: datetime | None = None,
+    ) -> SearchResults:
+        """Assets, runs and jobs that fit every term; see `headwater.consumers.queries` for the terms.
+
+        Of an asset the newest version that fits, or with `versions` each of them.
+        """
+        at = _micros(as_of)
         with self._reading() as connection:
-            return finding.search(connection, query, type=type, limit=limit)
+            return finding.search(connection, query, type=type, limit=limit, versions=versions, as_of=at)
 
     def metrics(
         self,
@@ -268,11 +279,11 @@ class Lineage:
         state: str | None = None,
         limit: int = 50,
         as_of: datetime | None = None,
-    ) -> Listing[Run]:
+    ) -> Listing[ListedRun]:
         """The latest runs first; `job` is a name or `namespace/name`, `state` as in `Run.state`."""
         at = _micros(as_of)
         with self._reading() as connection:
-            return Listing(listing.runs(connection, job, state, limit, at), Run)
+            return Listing(listing.runs(connection, job, state, limit, at), ListedRun)
 
     def assets(
         self,

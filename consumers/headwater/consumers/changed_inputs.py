@@ -27,12 +27,18 @@ _OPAQUE = "opaque1:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """From then on it was another version; the run wrote it, or was the first to read it."""
+    """From then on it was another version; the run wrote it, or was the first to read it.
+
+    `recalled` and `recalled_upstream` are those of the version now, as in `answers.Node`.
+    """
 
     at: datetime
     before: str
     now: str
     run_id: str
+    recalled: bool = False
+    recalled_upstream: bool | None = False
+    before_recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

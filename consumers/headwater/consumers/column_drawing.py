@@ -14,10 +14,12 @@ from typing import NamedTuple, TypeVar
 from headwater.consumers.columns import ColumnEdge, ColumnGraph, ColumnNode
 from headwater.consumers.drawing import (
     PIPED_WIDTH,
+    UNKNOWN_RECALLS,
     Line,
     dot_text,
     mermaid_text,
     printable,
+    recall_words,
     short_version,
     step_and_pipeline,
     step_words,
@@ -135,6 +137,7 @@ class _Tree:
             words = [("a step", "")] if node.run is None else step_words(node.run)
             if node.kind == "reader":
                 words.append(("columns unknown here", "dim"))
+            words += recall_words(node) if node.kind == "reader" else []
         else:
             words = self._words(item, node)
         for place, (text, style) in enumerate(words):
@@ -151,8 +154,7 @@ class _Tree:
             words.append((short_version(node.version), "yellow"))
         if node.type is not None:
             words.append((node.type, ""))
-        if node.recalled:
-            words.append(("recalled", "bold red"))
+        words += recall_words(node)
         if node.note is not None:
             words.append((node.note, "dim"))
         if node.more:
@@ -228,7 +230,8 @@ def _boxes(graph: ColumnGraph) -> list[tuple[str, list[ColumnNode]]]:
 def _title(node: ColumnNode) -> str:
     if node.kind == "reader":
         return called(node)
-    return " ".join(text for text in (node.name, short_version(node.version) if node.version else "") if text)
+    told = [node.name, short_version(node.version) if node.version else ""]
+    return " ".join(text for text in (*told, *(text for text, _ in recall_words(node))) if text)
 
 
 def _inside(node: ColumnNode) -> str:
@@ -250,6 +253,9 @@ def notes(graph: ColumnGraph) -> list[str]:
         found.append(
             f"columns unknown at {unknown:,} of {len(graph.nodes):,} nodes: the steps say nothing of them"
         )
+    unlooked = sum(node.recalled_upstream is None for node in graph.nodes)
+    if unlooked:
+        found.append(f"of {unlooked:,} nodes {UNKNOWN_RECALLS}")
     inferred = sum(edge.inferred for edge in graph.edges)
     if inferred:
         found.append(

@@ -21,7 +21,9 @@ from sqlalchemy import Connection, select
 from headwater.consumers import column_walk, walk
 from headwater.consumers.answers import Direction, Kind, Run, Truncated, Unknown
 from headwater.consumers.column_walk import EVERY, Cell, ColumnWalk
+from headwater.consumers.descent import BUDGETS
 from headwater.consumers.details import ROLES, Details, instant, schema_fields, text_of
+from headwater.consumers.marks import Mark, Marks
 from headwater.consumers.naming import NamedAsset, NamedRun, find, id_text
 from headwater.consumers.shown import Tabular
 from headwater.consumers.statements import Statements
@@ -55,7 +57,7 @@ class ColumnNode:
     `scope` is `column`; `dataset` where every column of it is meant; `unknown` where the step did not
     say which: the walk ends there. `column` is None for both of these. `type` is the column's.
     `note` says why a walk ends: columns unknown here, no source stated, origin unknown, dropped,
-    not in the log.
+    not in the log. `recalled` and `recalled_upstream` are the production's, as in `answers.Node`.
     """
 
     id: str
@@ -72,6 +74,7 @@ class ColumnNode:
     more: bool
     run: Run | None
     note: str | None = None
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +240,11 @@ class _Naming:
     def __init__(
         self, connection: Connection, details: Details, found: ColumnWalk, as_of: int | None
     ) -> None:
+        self._connection = connection
         self._statements = Statements(connection, as_of)
         self._details = details
         self._walk = found
+        self._marks: dict[bytes, Mark] = {}
         self._as_of = as_of
         self._types: dict[bytes, dict[str, str | None]] = {}
 
@@ -247,6 +252,7 @@ class _Naming:
         self._load()
         found = self._walk
         ids = {cell: self._id(cell) for cell in found.depths}
+        self._marks = Marks(self._connection, self._as_of, BUDGETS).of_nodes(found.nodes.values())
         near = {(edge[1] if found.direction == "up" else edge[0]) for edge in found.edges}
         return ColumnGraph(
             direction=found.direction,
@@ -296,7 +302,7 @@ class _Naming:
             column=column,
             type=self._types.get(node.id, {}).get(column) if column else None,
             published_at=instant(node.published_at) if isinstance(node, Production) else None,
-            recalled=asset is not None and details.recalls.hold_for(asset),
+            **self._marks[node.id].flags(),
             depth=self._walk.depths[cell],
             more=more,
             run=details.runs.get(run_id) if run_id else None,

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from headwater.consumers import walk
+from headwater.consumers.descent import BUDGETS
 from headwater.consumers.details import Details
+from headwater.consumers.marks import Mark, Marks
 from headwater.consumers.naming import NamedAsset, NamedRun
 from headwater.consumers.statements import Statements
 from headwater.consumers.tables import dataset, run, run_output
@@ -102,6 +104,8 @@ class Matched:
     steps: tuple[tuple[bytes | None, bytes | None], ...]
     targets: tuple[int, ...]
     names: Mapping[bytes, tuple[str, str]]
+    #: Of the items' ids; what is not here is clean.
+    marks: Mapping[bytes, Mark] = field(default_factory=dict)
 
 
 # -- loading ----------------------------------------------------------------------------
@@ -129,7 +133,9 @@ def load(
     others = {node.id for node in nodes if isinstance(node, walk.Reader)}
     known = _executions(connection, written_by | others | {id for _, runs, _ in walks for id in runs}, as_of)
     a, b = (_cone(one, runs, found, details.versions, groups, known) for one, runs, found in walks)
-    return match(a, b, details.names)
+    marks = Marks(connection, as_of, BUDGETS)
+    marked = {id: mark for _, _, found in walks for id, mark in marks.of_walk(found).items()}
+    return replace(match(a, b, details.names), marks=marked)
 
 
 def _starts(

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection
 
 from headwater.consumers.answers import Code, Edge, Graph, Job, Node, Run
+from headwater.consumers.descent import descent
 from headwater.consumers.existence import document
 from headwater.consumers.naming import id_text
-from headwater.consumers.recalls import Recalls, descent
+from headwater.consumers.recalls import Recalls
 from headwater.consumers.statements import Rows, Statements
 from headwater.consumers.times import instant as instant
 from headwater.consumers.times import moment as moment

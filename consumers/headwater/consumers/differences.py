@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from headwater.consumers.answers import Job
+from headwater.consumers.answers import Job, Recall
 from headwater.consumers.shown import Shown
 
 #: Of one thing with a value on either side.
@@ -47,7 +47,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """An asset as one side has it. `production_id` is None where no known run wrote it."""
+    """An asset as one side has it. `production_id` is None where no known run wrote it.
+
+    `recalled`, `recalled_upstream`: as in `answers.Node`.
+    """
 
     namespace: str
     name: str
@@ -55,6 +58,8 @@ class Copy:
     production_id: str | None
     run_id: str | None
     published_at: datetime | None
+    recalled: bool = False
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +201,11 @@ class Cause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One side of the question: a production, or a run with everything beneath it."""
+    """One side of the question: a production, or a run with everything beneath it.
+
+    `recalled`: it is, or something that the run wrote; `recalled_upstream`: something that went into it
+    (None: that could not be found out within bounds). `recalls` are those.
+    """
 
     name: str
     namespace: str | None
@@ -206,6 +215,9 @@ class Asked:
     at: datetime | None
     assets: int
     steps: int
+    recalled: bool = False
+    recalled_upstream: bool | None = False
+    recalls: tuple[Recall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

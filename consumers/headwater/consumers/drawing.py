@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-from headwater.consumers.answers import Edge, Graph, Node, Run
+from headwater.consumers.answers import Edge, Graph, Node, Recall, Run
 
 #: (text, style) pieces of one line.
 Line: TypeAlias = list[tuple[str, str]]
@@ -23,7 +23,22 @@ PIPED_WIDTH = 100
 # Control characters, and those that change the direction of the text around them.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LEAST_ROOM = 44
+_RECALLS = 5
+UNKNOWN_RECALLS = (
+    "it is not known whether something recalled is in what they were made of: "
+    "their lineage goes on too far to look through"
+)
 _BRANCH, _LAST, _PASS, _BLANK = "├─ ", "└─ ", "│  ", "   "
+
+
+class Marked(Protocol):
+    """What of an answer says whether it must not be relied on."""
+
+    @property
+    def recalled(self) -> bool: ...
+
+    @property
+    def recalled_upstream(self) -> bool | None: ...
 
 
 def short_version(version: str | None) -> str:
@@ -225,12 +240,46 @@ def asset_words(node: Node) -> Line:
     return words
 
 
-def recall_words(node: Node) -> Line:
-    """A warning of what must not be relied on, itself or in what it was made of."""
+def recall_words(node: Marked, *, of_run: bool | None = None) -> Line:
+    """A warning of what must not be relied on, itself or in what it was made of.
+
+    `of_run`: it is a run that is marked (default: when it is a reader).
+    """
+    is_run = getattr(node, "kind", None) == "reader" if of_run is None else of_run
     if node.recalled:
-        return [("recalled", "bold red")]
-    told = {True: "read recalled" if node.kind == "reader" else "made from recalled", None: "recalls unknown"}
+        return [("wrote recalled" if is_run else "recalled", "bold red")]
+    told = {True: "read recalled" if is_run else "made from recalled", None: "recalls unknown"}
     return [(told[node.recalled_upstream], "red")] if node.recalled_upstream in told else []
+
+
+def recall_cell(node: Marked, *, of_run: bool = False) -> tuple[str, str]:
+    """The same as a cell of a table."""
+    words = recall_words(node, of_run=of_run)
+    return words[0] if words else ("", "")
+
+
+def recall_title(recall: Recall) -> str:
+    """What a recall is about, in a few words."""
+    name = f"{recall.namespace}/{recall.name}"
+    if recall.version is not None:
+        return f"{name}@{short_version(recall.version)}"
+    return name if recall.whole else f"{name} as run {(recall.run_id or '?')[:8]}… wrote it"
+
+
+def recall_notes(recalls: Iterable[Recall], unknown: int = 0) -> list[Line]:
+    """Below an answer: the recalls that its marks stand for, and of how many things none is known."""
+    named = sorted(dict.fromkeys(recalls), key=lambda recall: recall.at, reverse=True)
+    lines: list[Line] = []
+    for recall in named[:_RECALLS]:
+        whole = "every version recalled" if recall.whole else "recalled"
+        who = f" by {recall.actor}" if recall.actor else ""
+        why = f"{whole}{who} {short_time(recall.at)}: {recall.reason or 'no reason given'}"
+        lines.append([(printable(f"{recall_title(recall)} {why}"), "red")])
+    if len(named) > _RECALLS:
+        lines.append([(f"… and {len(named) - _RECALLS:,} more that are recalled (--json)", "red")])
+    if unknown:
+        lines.append([(f"of {unknown:,} {UNKNOWN_RECALLS}", "red")])
+    return lines
 
 
 def step_words(run: Run) -> Line:
@@ -354,10 +403,7 @@ def notes(graph: Graph) -> list[str]:
         found.append(f"cut at {graph.limit:,} nodes: there are more (--limit)")
     unknown = sum(node.recalled_upstream is None for node in graph.nodes)
     if unknown:
-        found.append(
-            f"of {unknown:,} nodes it is not known whether something recalled is in what they were made of: "
-            "their lineage goes on too far to look through"
-        )
+        found.append(f"of {unknown:,} nodes {UNKNOWN_RECALLS}")
     inferred = sum(edge.inferred for edge in graph.edges)
     if inferred:
         found.append(

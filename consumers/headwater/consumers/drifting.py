@@ -16,22 +16,25 @@ other question. What cannot be judged is left out and counted: `Drift.left_out` 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from headwater.consumers import walk
-from headwater.consumers.changed_inputs import ChangedInput, changed_inputs
+from headwater.consumers.answers import Recall
+from headwater.consumers.changed_inputs import Change, ChangedInput, changed_inputs
 from headwater.consumers.details import instant
 from headwater.consumers.facet_bodies import FacetBodies
+from headwater.consumers.marks import CLEAN, Mark, Marks, of_several, together
 from headwater.consumers.naming import NamedRun, find
 from headwater.consumers.shown import Shown
 from headwater.consumers.tables import dataset, run, run_output
 from headwater.consumers.unstable_steps import Comparison, UnstableStep
+from headwater.schemas.ids import dataset_id, version_id
 
 #: Findings of each kind in an answer.
 DEFAULT_LIMIT = 200
@@ -39,7 +42,10 @@ DEFAULT_LIMIT = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift(Shown):
-    """All that was found. `more` says that there are findings beyond the limit."""
+    """All that was found. `more` says that there are findings beyond the limit.
+
+    `recalls` are those that the marks of the findings stand for, the newest first.
+    """
 
     since: datetime | None
     runs: int
@@ -47,6 +53,7 @@ class Drift(Shown):
     steps: tuple[UnstableStep, ...]
     inputs: tuple[ChangedInput, ...]
     more: bool
+    recalls: tuple[Recall, ...] = ()
 
     @property
     def found(self) -> bool:
@@ -75,14 +82,85 @@ def drift(
     steps = Comparison(connection, facts, left_out)
     unstable = sorted(steps.unstable(scope.jobs, since), key=_step_order)
     changed = sorted(changed_inputs(connection, facts, scope.datasets, since), key=_input_order)
+    marking = _Marking(connection)
     return Drift(
         since=instant(since),
         runs=steps.seen,
         left_out=dict(sorted(left_out.items())),
-        steps=tuple(unstable[:limit]),
-        inputs=tuple(changed[:limit]),
+        steps=marking.steps(unstable[:limit]),
+        inputs=marking.inputs(changed[:limit]),
         more=len(unstable) > limit or len(changed) > limit,
+        recalls=together(marking.met),
     )
+
+
+class _Marking:
+    """Marks the findings that are told; `met` are all marks that were given."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._marks = Marks(connection)
+        self.met: list[Mark] = []
+
+    def steps(self, found: Sequence[UnstableStep]) -> tuple[UnstableStep, ...]:
+        if not self._marks.recalls:
+            return tuple(found)
+        by_run = self._written((_run(c.last_run_id), _dataset(s)) for s in found for c in s.contents)
+        return tuple(
+            replace(
+                step,
+                contents=tuple(
+                    replace(one, **self._met(by_run.get((_run(one.last_run_id), _dataset(step)))).flags())
+                    for one in step.contents
+                ),
+            )
+            for step in found
+        )
+
+    def inputs(self, found: Sequence[ChangedInput]) -> tuple[ChangedInput, ...]:
+        if not self._marks.recalls:
+            return tuple(found)
+        by_run = self._written((_run(c.run_id), _dataset(i)) for i in found if i.written for c in i.changes)
+        return tuple(
+            replace(changed, changes=tuple(self._change(changed, one, by_run) for one in changed.changes))
+            for changed in found
+        )
+
+    def _change(
+        self, changed: ChangedInput, one: Change, by_run: Mapping[tuple[bytes, bytes], Mark]
+    ) -> Change:
+        dataset = _dataset(changed)
+        before, now = (self._marks.of_version(dataset, version_id(dataset, v)) for v in (one.before, one.now))
+        now = by_run.get((_run(one.run_id), dataset), now)
+        self.met += [before, now]
+        return replace(one, **now.flags(), before_recalled=before.recalled)
+
+    def _met(self, mark: Mark | None) -> Mark:
+        self.met.append(mark or CLEAN)
+        return mark or CLEAN
+
+    def _written(self, wanted: Iterable[tuple[bytes, bytes]]) -> dict[tuple[bytes, bytes], Mark]:
+        """By (run, dataset) the mark of what the run wrote of it."""
+        pairs = set(wanted)
+        o = run_output.c
+        rows = self._connection.execute(
+            select(o.production_id, o.run_id, o.dataset_id).where(o.run_id.in_({one for one, _ in pairs}))
+        )
+        written: dict[tuple[bytes, bytes], list[bytes]] = defaultdict(list)
+        for production, *pair in rows:
+            if tuple(pair) in pairs:
+                written[pair[0], pair[1]].append(production)
+        marks = self._marks.of_productions(id for ids in written.values() for id in ids)
+        return {pair: of_several([marks[id] for id in ids]) for pair, ids in written.items()}
+
+
+def _dataset(found: UnstableStep | ChangedInput) -> bytes:
+    """The id of the dataset that a finding is about."""
+    return dataset_id(found.namespace, found.name)
+
+
+def _run(id: str) -> bytes:
+    return bytes.fromhex(id.replace("-", ""))
 
 
 def _step_order(found: UnstableStep) -> tuple[Any, ...]:

@@ -40,10 +40,11 @@ from sqlalchemy import (
     text,
 )
 
-from headwater.consumers.answers import Job, Unknown
+from headwater.consumers.answers import Job, Recall, Unknown
 from headwater.consumers.binding import binding
 from headwater.consumers.completeness import EmitterReport, Gap, each_emitter
 from headwater.consumers.details import moment
+from headwater.consumers.marks import Mark, Marks, together
 from headwater.consumers.naming import id_text
 from headwater.consumers.shown import Shown
 from headwater.consumers.tables import (
@@ -85,7 +86,8 @@ class Lack:
     namespace of the job it belongs to, None where no job is known. `first_at` and `last_at` are the
     first and last event (or reading) that tells of it. `numbers` are an emitter's missing numbers, those
     at which its chain is broken, or the first that is unknown; `count` is how many events are missing,
-    or how often it was read.
+    or how often it was read. `recalled`: the version that was read is, or something that the run wrote;
+    `recalled_upstream`: something that the run read, or what that was made of (None: not known).
     """
 
     kind: str
@@ -96,13 +98,16 @@ class Lack:
     last_at: datetime
     count: int | None
     numbers: tuple[Gap, ...] = ()
+    recalled: bool = False
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gaps(Shown):
     """What is missing: `lacks`, at most `limit` of a kind; `totals` counts all, by project and kind.
 
-    `complete`: nothing is missing that should be there. No project is "".
+    `complete`: nothing is missing that should be there. No project is "". `recalls` are those that the
+    marks of `lacks` stand for, the newest first.
     """
 
     complete: bool
@@ -110,6 +115,7 @@ class Gaps(Shown):
     totals: Mapping[str, Mapping[str, int]]
     limit: int
     strict: bool
+    recalls: tuple[Recall, ...] = ()
 
     def count(self, kind: str) -> int:
         """How many of a kind there are, listed or not."""
@@ -139,6 +145,8 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
     if asked.project is not None:
         _require_project(connection, asked.project)
     lacks: list[Lack] = []
+    marks = Marks(connection, asked.as_of)
+    met: list[Mark] = []
     totals: dict[str, Counter[str]] = {}
     for lack in _emitters(connection, asked):
         counted = totals.setdefault(lack.project or "", Counter())
@@ -150,7 +158,9 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
         for project, number in counts:
             totals.setdefault(project, Counter())[kind] += number
         if counts:
-            lacks += _listed(connection, kind, query, asked.limit)
+            for lack, mark in _listed(connection, kind, query, asked.limit, marks):
+                lacks.append(lack)
+                met.append(mark)
     lacks.sort(key=lambda one: (KINDS.index(one.kind), one.first_at, one.subject))
     counted_kinds = KINDS if asked.strict else KINDS[:-1]
     return Gaps(
@@ -159,6 +169,7 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
         totals={project: dict(totals[project]) for project in sorted(totals)},
         limit=asked.limit,
         strict=asked.strict,
+        recalls=together(met),
     )
 
 
@@ -308,6 +319,8 @@ def _of_inputs(asked: Asked, what: ColumnElement[bool]) -> Select[Any]:
             dataset.c.namespace.label("asset_namespace"),
             dataset.c.name.label("asset_name"),
             version.c.version,
+            dataset.c.dataset_id,
+            literal_column("i.version_id", Id).label("version_id"),
             literal_column("i.production_id", Id).label("production_id"),
             func.min(literal_column("i.first_at")).label("first_at"),
             func.max(literal_column("i.first_at")).label("last_at"),
@@ -320,7 +333,10 @@ def _of_inputs(asked: Asked, what: ColumnElement[bool]) -> Select[Any]:
         .outerjoin(job, job.c.job_id == run.c.job_id)
         # A job's own statements say what it reads, not that it read it.
         .where(run.c.kind == 0, what)
-        .group_by(job.c.namespace, dataset.c.namespace, dataset.c.name, version.c.version, _I.c.production_id)
+        .group_by(
+            *(job.c.namespace, dataset.c.namespace, dataset.c.name, version.c.version),
+            *(dataset.c.dataset_id, _I.c.version_id, _I.c.production_id),
+        )
     )
     if asked.project is not None:
         query = query.where(job.c.namespace == storable(asked.project))
@@ -373,16 +389,21 @@ def _counts(connection: Connection, query: Select[Any]) -> Iterator[tuple[str, i
         yield "" if namespace is None else original(namespace), number
 
 
-def _listed(connection: Connection, kind: str, query: Select[Any], limit: int) -> Iterator[Lack]:
+def _listed(
+    connection: Connection, kind: str, query: Select[Any], limit: int, marks: Marks
+) -> Iterator[tuple[Lack, Mark]]:
     found = query.subquery()
     keys = [
         found.c.first_at,
         *(found.c[name] for name in ("run_id", "asset_name", "version") if name in found.c),
     ]
-    for row in connection.execute(select(found).order_by(*keys).limit(limit)):
+    rows = connection.execute(select(found).order_by(*keys).limit(limit)).all()
+    of_runs = marks.of_runs([row.run_id for row in rows]) if "run_id" in found.c else {}
+    for row in rows:
         namespace = None if row.namespace is None else original(row.namespace)
         is_run = hasattr(row, "run_id")
-        yield Lack(
+        mark = of_runs[row.run_id] if is_run else marks.of_version(row.dataset_id, row.version_id)
+        lack = Lack(
             kind=kind,
             project=namespace,
             subject=_run(row) if is_run else _asset(row),
@@ -392,7 +413,9 @@ def _listed(connection: Connection, kind: str, query: Select[Any], limit: int) -
             first_at=moment(row.first_at),
             last_at=moment(row.last_at),
             count=row.number,
+            **mark.flags(),
         )
+        yield lack, mark
 
 
 def _run(row: Any) -> str:

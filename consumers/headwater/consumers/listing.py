@@ -7,17 +7,19 @@ business of `headwater.consumers.showing`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import JSON, Connection, Select, and_, func, or_, select, type_coerce
 
-from headwater.consumers.answers import Asset, Run, Unknown
+from headwater.consumers.answers import Asset, ListedRun, Run, Unknown
 from headwater.consumers.details import STATES, Details, asset_type, instant
 from headwater.consumers.existence import document, facets_of, known, known_version
 from headwater.consumers.fold import time_of
+from headwater.consumers.marks import CLEAN, Marks
 from headwater.consumers.naming import called
 from headwater.consumers.nearest import did_you_mean, nearest_names
-from headwater.consumers.recalls import Recalls
 from headwater.consumers.tables import (
     dataset,
     dataset_facet,
@@ -37,23 +39,29 @@ PAGE = 500
 
 def runs(
     connection: Connection, job: str | None, state: str | None, limit: int, as_of: int | None = None
-) -> tuple[Run, ...]:
+) -> tuple[ListedRun, ...]:
     """The latest runs first; `job` is a name or `namespace/name`, `state` as in `Run.state`."""
     if state is not None and state.upper() not in STATES:
         raise Unknown(f"no run has a state {shown(state)}", remedy=f"one of {', '.join(STATES)}")
     wanted = None if state is None else state.upper()
     query = _runs_query(connection, job, wanted, as_of)
-    found: list[Run] = []
+    found: dict[bytes, Run] = {}
     start = 0
     while len(found) < limit:
         ids = connection.scalars(query.limit(limit).offset(start)).all()
         details = Details(connection, as_of)
         details.load_runs(ids)
-        found += [details.runs[id] for id in ids if wanted in (None, details.runs[id].state)]
+        found |= {id: details.runs[id] for id in ids if wanted in (None, details.runs[id].state)}
         start += limit
         if len(ids) < limit:
             break
-    return tuple(found[:limit])
+    listed = dict(islice(found.items(), limit))
+    marks = Marks(connection, as_of).of_runs(listed)
+    return tuple(_listed(run, marks[id].fields()) for id, run in listed.items())
+
+
+def _listed(run: Run, mark: dict[str, Any]) -> ListedRun:
+    return ListedRun(**{field.name: getattr(run, field.name) for field in fields(run)}, **mark)
 
 
 def _runs_query(
@@ -106,10 +114,11 @@ def assets(
 
 def _assets(connection: Connection, query: Select[Any], as_of: int | None) -> Iterator[Asset]:
     rows = connection.execute(query).all()
-    newest = _newest(connection, [row.dataset_id for row in rows], as_of)
-    recalls = Recalls(connection, as_of)
+    latest = newest(connection, [row.dataset_id for row in rows], as_of)
+    marks = Marks(connection, as_of)
+    marked = marks.of_productions(production for _, _, _, production in latest.values())
     for row in rows:
-        last_version, last_at, content = newest.get(row.dataset_id, (None, None, None))
+        last_version, last_at, content, production = latest.get(row.dataset_id, (None, None, None, b""))
         facets = {"headwater_asset": document(row.body)} if row.body is not None else {}
         if as_of is not None and row.stamp is not None and time_of(row.stamp) > as_of:
             facets = facets_of(connection, [row.dataset_id], as_of)
@@ -120,8 +129,9 @@ def _assets(connection: Connection, query: Select[Any], as_of: int | None) -> It
             versions=row.versions,
             last_version=last_version,
             last_published_at=instant(last_at),
-            recalled=bool(recalls.of(row.dataset_id, content)),
-            recalls=recalls.count(row.dataset_id),
+            recalled=bool(marks.recalls.of(row.dataset_id, content)),
+            recalled_upstream=marked.get(production, CLEAN).upstream,
+            recalls=marks.recalls.count(row.dataset_id),
         )
 
 
@@ -159,10 +169,10 @@ def _like(pattern: str) -> str:
     return pattern.replace("*", "%").replace("?", "_")
 
 
-def _newest(
+def newest(
     connection: Connection, datasets: Collection[bytes], as_of: int | None
-) -> Mapping[bytes, tuple[str | None, int | None, bytes | None]]:
-    """The version, the time and the version's id of the last publication of each."""
+) -> Mapping[bytes, tuple[str | None, int | None, bytes | None, bytes]]:
+    """The version, the time, the version's id and the production of the last publication of each."""
     of_asset = run_output.alias()
     published = of_asset.c.published_at.is_not(None) if as_of is None else of_asset.c.published_at <= as_of
     newest = (
@@ -174,7 +184,13 @@ def _newest(
         .scalar_subquery()
     )
     rows = connection.execute(
-        select(dataset.c.dataset_id, run_output.c.version_id, version.c.version, run_output.c.published_at)
+        select(
+            dataset.c.dataset_id,
+            run_output.c.version_id,
+            version.c.version,
+            run_output.c.published_at,
+            run_output.c.production_id,
+        )
         .select_from(dataset)
         .join(run_output, run_output.c.production_id == newest)
         .outerjoin(version, version.c.version_id == run_output.c.version_id)
@@ -185,6 +201,7 @@ def _newest(
             None if row.version is None else original(row.version),
             row.published_at,
             row.version_id,
+            row.production_id,
         )
         for row in rows
     }

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, select
 
-from headwater.consumers.answers import Unknown
+from headwater.consumers.answers import Recall, Unknown
+from headwater.consumers.descent import BUDGETS
 from headwater.consumers.details import moment
 from headwater.consumers.existence import existing
 from headwater.consumers.listing import jobs_called
+from headwater.consumers.marks import Mark, Marks, together
 from headwater.consumers.naming import NamedAsset, NamedRun, find, id_text
 from headwater.consumers.shown import Shown
 from headwater.consumers.tables import facet, job, metric_point, run, run_output, version
@@ -39,6 +41,8 @@ class Point:
     """One measurement. `step` is the run's own count, or the place in a history, from 0.
 
     `value` None stands for NaN; it may be infinite. In a history `version` and `run_id` say whose it is.
+    `recalled`: that version is, or something that the run wrote; `recalled_upstream`: something that it
+    was made of, or that the run read (None: that could not be found out within bounds).
     """
 
     step: int
@@ -46,6 +50,8 @@ class Point:
     value: float | None
     version: str | None = None
     run_id: str | None = None
+    recalled: bool = False
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +72,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics(Shown):
-    """The metrics of a run, an asset or a job. `more`: there are older versions or runs than these."""
+    """The metrics of a run, an asset or a job. `more`: there are older versions or runs than these.
+
+    `recalls` are those that the points' marks stand for, the newest first.
+    """
 
     of: Of
     namespace: str | None
@@ -74,6 +83,7 @@ class Metrics(Shown):
     run_id: str | None
     series: tuple[Series, ...]
     more: bool = False
+    recalls: tuple[Recall, ...] = ()
 
 
 def metrics(
@@ -124,16 +134,18 @@ def _of_run(
     if as_of is not None:
         where.append(metric_point.c.at <= as_of)
     job_of = None if row is None or row.name is None else row
+    mark = Marks(connection, as_of, BUDGETS).of_runs([named.run])[named.run]
     return Metrics(
         of="run",
         namespace=None if job_of is None else original(job_of.namespace),
         name=None if job_of is None else original(job_of.name),
         run_id=id_text(named.run),
-        series=tuple(_curves(connection, and_(*where), points)),
+        series=tuple(_curves(connection, and_(*where), points, mark)),
+        recalls=mark.recalls,
     )
 
 
-def _curves(connection: Connection, where: ColumnElement[bool], points: int) -> Iterator[Series]:
+def _curves(connection: Connection, where: ColumnElement[bool], points: int, mark: Mark) -> Iterator[Series]:
     m = metric_point.c
     summed = connection.execute(
         select(
@@ -157,7 +169,7 @@ def _curves(connection: Connection, where: ColumnElement[bool], points: int) -> 
             .order_by(m.step, m.at, m.point_id)
         )
         with connection.execute(query, execution_options={"yield_per": _PAGE}) as rows:
-            told = (Point(step=step, at=moment(at), value=value) for step, at, value in rows)
+            told = (Point(step=step, at=moment(at), value=value, **mark.flags()) for step, at, value in rows)
             kept = tuple(told if total <= points else _thinned(told, first, last, max(1, points // _KEPT)))
         yield Series(
             key=original(key),
@@ -226,12 +238,14 @@ def _of_asset(
     stated = _stated(connection, [(row.production_id, row.facets) for row in told])
     silent = [row.run_id for row in told if row.production_id not in stated]
     measured = _last_points(connection, silent, as_of)
+    marks = Marks(connection, as_of).of_productions(row.production_id for row in told)
     history_points = [
-        (
+        _Told(
             row.version and original(row.version),
             row.run_id,
             row.published_at,
             stated.get(row.production_id) or measured.get(row.run_id, {}),
+            marks[row.production_id],
         )
         for row in told
     ]
@@ -242,6 +256,7 @@ def _of_asset(
         run_id=None,
         series=_series(history_points, key),
         more=len(rows) > history,
+        recalls=_recalls(history_points, key),
     )
 
 
@@ -271,8 +286,15 @@ def _of_job(
     of_run: dict[bytes, dict[str, float | None]] = {}
     for row in outputs:
         of_run.setdefault(row.run_id, {}).update(stated.get(row.production_id, {}))
+    marks = Marks(connection, as_of).of_runs(ids)
     points = [
-        (None, row.run_id, row.first_at, of_run.get(row.run_id, {}) | measured.get(row.run_id, {}))
+        _Told(
+            None,
+            row.run_id,
+            row.first_at,
+            of_run.get(row.run_id, {}) | measured.get(row.run_id, {}),
+            marks[row.run_id],
+        )
         for row in told
     ]
     called = connection.execute(select(job.c.namespace, job.c.name).where(job.c.job_id.in_(jobs))).all()
@@ -284,26 +306,40 @@ def _of_job(
         run_id=None,
         series=_series(points, key),
         more=len(rows) > history,
+        recalls=_recalls(points, key),
     )
 
 
-_Told: TypeAlias = "tuple[str | None, bytes, int | None, dict[str, float | None]]"
+class _Told(NamedTuple):
+    """One version or run of a history, and what was measured of it."""
+
+    version: str | None
+    run_id: bytes
+    at: int | None
+    values: dict[str, float | None]
+    mark: Mark
+
+
+def _recalls(history: Sequence[_Told], key: str | None) -> tuple[Recall, ...]:
+    """Those of what has a point."""
+    return together(one.mark for one in history if (one.values if key is None else key in one.values))
 
 
 def _series(history: Sequence[_Told], key: str | None) -> tuple[Series, ...]:
-    keys = sorted({name for *_, told in history for name in told if key in (None, name)})
+    keys = sorted({name for told in history for name in told.values if key in (None, name)})
     found = []
     for name in keys:
         points = tuple(
             Point(
                 step=place,
-                at=None if at is None else moment(at),
-                value=told[name],
-                version=text,
-                run_id=id_text(run_id),
+                at=None if told.at is None else moment(told.at),
+                value=told.values[name],
+                version=told.version,
+                run_id=id_text(told.run_id),
+                **told.mark.flags(),
             )
-            for place, (text, run_id, at, told) in enumerate(history)
-            if name in told
+            for place, told in enumerate(history)
+            if name in told.values
         )
         numbers = [point.value for point in points if point.value is not None]
         found.append(

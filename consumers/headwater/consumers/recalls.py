@@ -1,20 +1,20 @@
-"""Recalls: which versions must not be relied on, and which were made from such ones.
+"""Recalls: which versions must not be relied on.
 
 A recall is about content: it holds for every production of those bytes, under every name of the
 asset, until it is lifted. Of several statements about one version the last one holds; one about
 the whole asset is another subject than one about a version of it. Recalls are few, so a question
 reads all of them at once, by an index of their own.
 
-What was made from a recalled version is not stored: `descent` finds it for the nodes of a walk,
-by walking up from them or down from what is recalled, whichever ends first. Where neither ends
-within its bound the answer is None, not False. Nothing here writes.
+What was made from recalled versions is the business of `headwater.consumers.descent`. Nothing here
+writes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select
@@ -25,12 +25,9 @@ from headwater.consumers.existence import existing, written
 from headwater.consumers.naming import id_text
 from headwater.consumers.tables import dataset, governance, run_output, version
 from headwater.consumers.times import moment
-from headwater.consumers.walk import Node, Origin, Production, Reader, Walk
+from headwater.consumers.walk import Node, Origin, Production, Reader
 from headwater.schemas import ids
 from headwater.schemas.text import original
-
-#: Nodes that a walk in search of recalls may visit, in turns: up, down, then up further, …
-BUDGETS = (2_000, 10_000, 50_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +66,7 @@ class Recalls:
         self.standing = tuple(_standing(connection, as_of))
         self._whole = {id: held for held in self.standing if held.whole for id in held.datasets}
         self._versions = {id: held for held in self.standing for id in held.versions}
+        self._place = {held.recall: place for place, held in enumerate(self.standing)}
 
     def __bool__(self) -> bool:
         return bool(self.standing)
@@ -88,91 +86,23 @@ class Recalls:
             return node.version_id in self._versions or node.dataset_id in self._whole
         return False
 
+    def bits(self, node: Node) -> int:
+        """The recalls that hold for what stands at `node`: a bit for each, at its place in `standing`."""
+        if isinstance(node, Reader) or not self.hold_for(node):
+            return 0
+        return sum(1 << self._place[held.recall] for held in self.of(node.dataset_id, node.version_id))
+
+    def told(self, bits: int, most: int) -> tuple[Recall, ...]:
+        """The recalls that `bits` stand for, the newest `most` of them."""
+        found = (held.recall for place, held in enumerate(self.standing) if bits >> place & 1)
+        return tuple(islice(found, most))
+
     def starts(self, connection: Connection, as_of: int | None, limit: int) -> list[Node]:
         """As `Recalled.starts`, of all of them."""
         found: dict[bytes, Node] = {}
         for held in self.standing:
             found |= {node.id: node for node in held.starts(connection, as_of, limit)}
         return list(found.values())
-
-
-def descent(
-    connection: Connection,
-    found: Walk,
-    recalls: Recalls,
-    as_of: int | None = None,
-    budgets: Sequence[int] = BUDGETS,
-) -> dict[bytes, bool | None]:
-    """Of each node of `found` whether it was made from something recalled, however far up.
-
-    None where that is not known.
-    """
-    if not recalls:
-        return dict.fromkeys(found.nodes, False)
-    known = dict.fromkeys(made_from(found, filter(recalls.hold_for, found.nodes.values())), True)
-    known |= dict.fromkeys(_whole_upstream(found) - known.keys(), False)
-    for budget in budgets:
-        for search in (_search_up, _search_down):
-            open_ = {id: node for id, node in found.nodes.items() if id not in known}
-            if open_:
-                known |= search(connection, open_, recalls, as_of, budget)
-    return {id: known.get(id) for id in found.nodes}
-
-
-def above(
-    connection: Connection, node: Node, recalls: Recalls, as_of: int | None = None, budget: int = BUDGETS[-1]
-) -> tuple[tuple[Recall, ...], bool]:
-    """The recalls of what `node` was made of, the newest first; and whether these are all."""
-    if not recalls:
-        return (), True
-    found = walk.upstream(connection, [node], limit=budget, as_of=as_of)
-    met = [other for other in found.nodes.values() if other.id != node.id and recalls.hold_for(other)]
-    held = {h for n in met if not isinstance(n, Reader) for h in recalls.of(n.dataset_id, n.version_id)}
-    return tuple(h.recall for h in recalls.standing if h in held), found.truncated is None
-
-
-def made_from(found: Walk, sources: Iterable[Node]) -> set[bytes]:
-    """The nodes that one of `sources` went into, as far as `found` shows."""
-    into: dict[bytes, list[bytes]] = defaultdict(list)
-    for source, target in found.edges:
-        into[source].append(target)
-    reached: set[bytes] = set()
-    frontier = [node.id for node in sources]
-    while frontier:
-        frontier = [target for id in frontier for target in into.get(id, ()) if target not in reached]
-        frontier = list(dict.fromkeys(frontier))
-        reached.update(frontier)
-    return reached
-
-
-def _whole_upstream(found: Walk) -> set[bytes]:
-    """The nodes whose upstream is shown to its end."""
-    if found.direction == "down" or found.truncated == "limit":
-        return {id for id, node in found.nodes.items() if isinstance(node, Origin)}
-    going_on = [found.nodes[id] for id in found.more]
-    return found.nodes.keys() - found.more - made_from(found, going_on)
-
-
-def _search_up(
-    connection: Connection, open_: dict[bytes, Node], recalls: Recalls, as_of: int | None, budget: int
-) -> dict[bytes, bool]:
-    found = walk.upstream(connection, open_.values(), limit=len(open_) + budget, as_of=as_of)
-    recalled = made_from(found, filter(recalls.hold_for, found.nodes.values()))
-    return _verdicts(open_, recalled, whole=found.truncated is None)
-
-
-def _search_down(
-    connection: Connection, open_: dict[bytes, Node], recalls: Recalls, as_of: int | None, budget: int
-) -> dict[bytes, bool]:
-    starts = recalls.starts(connection, as_of, budget)
-    found = walk.downstream(connection, starts, limit=budget, as_of=as_of)
-    recalled = {target for _, target in found.edges}
-    return _verdicts(open_, recalled, whole=found.truncated is None and len(starts) < budget)
-
-
-def _verdicts(open_: Iterable[bytes], recalled: Collection[bytes], *, whole: bool) -> dict[bytes, bool]:
-    """A search that was cut proves what it found, and nothing of what it did not."""
-    return {id: id in recalled for id in open_ if whole or id in recalled}
 
 
 def _productions(

@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from headwater.consumers.answers import as_json
@@ -18,6 +19,8 @@ from headwater.schemas.errors import Misconfigured, Rejected, shown
 
 SCHEMA = f"https://headwater.dev/spec/recipe/{FORMAT}/recipe.json"
 FORMATS = ("yaml", "json", "requirements")
+#: Keys that a file of the format may lack: it was written before they were.
+_LATER = frozenset({"recalled", "recalled_upstream", "recalls"})
 
 
 def document(recipe: Recipe) -> dict[str, Any]:
@@ -54,7 +57,19 @@ def _requirements(recipe: Recipe) -> str:
             remedy="`headwater recipe` without --format requirements tells what is",
         )
     head = f"# {known.python or 'python unknown'}, {known.platform or 'platform unknown'}\n"
+    head += "".join(f"# {line}\n" for line in warnings(recipe))
     return head + "".join(f"{line}\n" for line in known.requirements)
+
+
+def warnings(recipe: Recipe) -> list[str]:
+    """Why what the recipe makes must not be relied on, in lines; none where nothing says so."""
+    from headwater.consumers.drawing import printable, recall_notes, recall_words, short_version
+
+    subject = recipe.subject
+    version = f"@{short_version(subject.version)}" if subject.version is not None else ""
+    told = [text for text, _ in recall_words(recipe)]
+    notes = [text for line in recall_notes(recipe.recalls) for text, _ in line]
+    return [printable(f"{subject.namespace}/{subject.name}{version}: {told[0]}"), *notes] if told else []
 
 
 def read(text: str, place: str) -> Recipe:
@@ -86,9 +101,8 @@ def _built(kind: Any, value: Any, place: str) -> Any:
         if not isinstance(value, dict):
             raise _wrong(place, value, "a mapping")
         hints = typing.get_type_hints(kind)
-        return kind(
-            **{f.name: _built(hints[f.name], value.get(f.name), f"{place}: {f.name}") for f in fields(kind)}
-        )
+        said = [f for f in fields(kind) if f.name in value or f.name not in _LATER]
+        return kind(**{f.name: _built(hints[f.name], value.get(f.name), f"{place}: {f.name}") for f in said})
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _built(arguments[0], value, place)
     if origin is tuple:
@@ -97,9 +111,20 @@ def _built(kind: Any, value: Any, place: str) -> Any:
         if not isinstance(value, dict):
             raise _wrong(place, value, "a mapping")
         return {str(key): _built(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
+    if kind is datetime:
+        return _time(value, place)
     if not isinstance(value, kind):
         raise _wrong(place, value, f"a {kind.__name__}")
     return value
+
+
+def _time(value: Any, place: str) -> datetime:
+    """YAML reads a time that stands without quotes."""
+    try:
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError) as cause:
+        raise _wrong(place, value, "a time") from cause
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _tuple(arguments: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from headwater.consumers.answers import Ambiguous, Run, Unknown
+from headwater.consumers.descent import BUDGETS
 from headwater.consumers.details import (
     ROLES,
     Details,
@@ -25,6 +26,7 @@ from headwater.consumers.details import (
     text_of,
 )
 from headwater.consumers.existence import document
+from headwater.consumers.marks import Mark, Marks
 from headwater.consumers.naming import NamedAsset, NamedRun, find, id_text
 from headwater.consumers.recipes import (
     FORMAT,
@@ -54,13 +56,14 @@ def recipe(connection: Connection, name: str, *, whole: bool = False, as_of: int
     production = _production(connection, named)
     gathered = _Gathered(connection, as_of)
     if production is None:
-        return _of_nothing(named)
+        return _of_nothing(connection, named, as_of)
     own = connection.execute(
         select(run_output.c.run_id, run_output.c.dataset_id, run_output.c.version_id).where(
             run_output.c.production_id == production
         )
     ).one()
     gathered.load(own.run_id, whole=whole)
+    gathered.mark(production)
     subject = gathered.subject(production, own)
     steps = tuple(gathered.steps())
     environments = gathered.environments(steps)
@@ -70,6 +73,7 @@ def recipe(connection: Connection, name: str, *, whole: bool = False, as_of: int
         subject=subject,
         whole=whole,
         complete=not gaps,
+        **gathered.marks[production].fields(),
         missing=gaps,
         steps=steps,
         environments=environments,
@@ -96,7 +100,7 @@ def _production(connection: Connection, named: NamedAsset | NamedRun) -> bytes |
     return found
 
 
-def _of_nothing(named: NamedAsset | NamedRun) -> Recipe:
+def _of_nothing(connection: Connection, named: NamedAsset | NamedRun, as_of: int | None) -> Recipe:
     if isinstance(named, NamedRun):
         raise Unknown(f"the run {id_text(named.run)} wrote nothing")
     gap = Missing(
@@ -118,6 +122,7 @@ def _of_nothing(named: NamedAsset | NamedRun) -> Recipe:
         subject=subject,
         whole=False,
         complete=False,
+        **Marks(connection, as_of).of_version(named.datasets[0]).fields(),
         missing=(gap,),
         steps=(),
         environments={},
@@ -139,6 +144,14 @@ class _Gathered:
         # By run, dataset, version and production, as `run_input` names them.
         self._read_facets: dict[tuple[Any, ...], Facets] = {}
         self.cut = False
+        self._marks = Marks(connection, as_of, BUDGETS)
+        #: By production.
+        self.marks: dict[bytes, Mark] = {}
+
+    def mark(self, subject: bytes) -> None:
+        """Find out what of the subject and of all that was read must not be relied on."""
+        read = [row[6] for rows in self._inputs.values() for row in rows if row[6] is not None]
+        self.marks = self._marks.of_productions([subject, *read])
 
     def load(self, last: bytes, *, whole: bool) -> None:
         self._statements.begin()
@@ -244,6 +257,8 @@ class _Gathered:
         facets = self._details.facets.get(row[6], {}) if row[6] is not None else {}
         read = self._read_facets.get((row[0], row[1], row[2], row[3]), {})
         version = row[2] if row[2] is not None else row[9] if row[10] else None
+        # What nobody is known to have written may be recalled all the same.
+        mark = self._marks.of_version(row[1], row[2]) if row[6] is None else self.marks[row[6]]
         return RecipeInput(
             argument=text_of(mapping(read, "headwater_consumption"), "argument"),
             namespace=namespace,
@@ -257,6 +272,7 @@ class _Gathered:
             role=ROLES[row[4]],
             production_id=None if row[6] is None else id_text(row[6]),
             run_id=None if row[7] is None else id_text(row[7]),
+            **mark.flags(),
         )
 
     def _output(self, row: tuple[Any, ...]) -> RecipeOutput:
@@ -272,6 +288,7 @@ class _Gathered:
             statistics=dict(statistics(facets)),
             metrics=_column_metrics(facets),
             details=_details(facets),
+            recalled=self._marks.of_version(row[2], row[3]).recalled,
         )
 
     def environments(self, steps: Iterable[RecipeStep]) -> dict[str, RecipeEnvironment]:

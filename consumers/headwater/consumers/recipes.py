@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headwater.consumers.answers import Job
+from headwater.consumers.answers import Job, Recall
 from headwater.consumers.shown import Shown
 from headwater.schemas.errors import shown
 
@@ -60,7 +60,8 @@ class RecipeCode:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeInput:
     """Something that a step read. `argument` is the parameter it came in by, with its place inside
-    (`models.0`); None when it came in otherwise. `run_id` is the run that made it."""
+    (`models.0`); None when it came in otherwise. `run_id` is the run that made it. `recalled`: this version
+    must not be relied on; `recalled_upstream`: something that it was made of (None: not known)."""
 
     argument: str | None
     namespace: str
@@ -74,6 +75,8 @@ class RecipeInput:
     role: str
     production_id: str | None
     run_id: str | None
+    recalled: bool = False
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ class RecipeOutput:
     statistics: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +141,19 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe(Shown):
-    """How `subject` was made. `steps` stand in the order in which they have to run."""
+    """How `subject` was made. `steps` stand in the order in which they have to run.
+
+    When it was asked for, the subject was `recalled`, or something that it was made of, however far up
+    (`recalled_upstream`; None: that could not be found out within bounds); `recalls` are those.
+    """
 
     recipe: str
     subject: Subject
     whole: bool
     complete: bool
+    recalled: bool = False
+    recalled_upstream: bool | None = False
+    recalls: tuple[Recall, ...] = ()
     missing: tuple[Missing, ...]
     steps: tuple[RecipeStep, ...]
     environments: Mapping[str, RecipeEnvironment]

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from headwater.consumers.answers import Recall
 from headwater.consumers.content_differences import Difference, differences
 from headwater.consumers.recipes import (
     CONTENT,
@@ -83,6 +84,8 @@ class Reproduction(Shown):
     `version` is what the subject's content is this time; None where it was not made. `step` is the
     first one whose content differs. `caveats` differ from the recorded run, or cannot be known not
     to, and did not keep the steps from running. `wrote` are recorded places that were written to.
+    `recalled`, `recalled_upstream` and `recalls` are the recipe's: equal content of what must not be
+    relied on must not be relied on either.
     """
 
     outcome: Outcome
@@ -95,6 +98,9 @@ class Reproduction(Shown):
     steps: tuple[StepOutcome, ...]
     environment: Policy
     wrote: tuple[str, ...]
+    recalled: bool = False
+    recalled_upstream: bool | None = False
+    recalls: tuple[Recall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +113,16 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What would be run, in order; nothing when there are `reasons` against it."""
+    """What would be run, in order, to make the subject of `recipe`; nothing where `reasons` forbid it."""
 
-    subject: Subject
+    recipe: Recipe
     steps: tuple[PlannedStep, ...]
     reasons: tuple[Reason, ...]
+
+    @property
+    def subject(self) -> Subject:
+        """What is made."""
+        return self.recipe.subject
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -237,7 +248,7 @@ class _Planner:
         self._refuse_unused()
         steps.reverse()
         self._reasons.reverse()
-        return Plan(subject=subject, steps=tuple(steps), reasons=tuple(dict.fromkeys(self._reasons)))
+        return Plan(recipe=self._recipe, steps=tuple(steps), reasons=tuple(dict.fromkeys(self._reasons)))
 
     def _planned(self, step: RecipeStep, needed: dict[str, set[tuple[str, str, str]]]) -> PlannedStep:
         if step.code.function is None:
@@ -550,4 +561,7 @@ def _outcome(
         steps=steps or tuple(_step_outcome(one.step, None) for one in plan.steps),
         environment=environment,
         wrote=wrote,
+        recalled=plan.recipe.recalled,
+        recalled_upstream=plan.recipe.recalled_upstream,
+        recalls=plan.recipe.recalls,
     )

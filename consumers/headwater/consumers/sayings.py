@@ -1,7 +1,9 @@
-"""What is said now of assets, runs and jobs, as far as one can search for it.
+"""What is said of assets, runs and jobs, as far as one can search for it.
 
 Loaded for a page of candidates at a time, one statement per kind of thing. What stands now
-counts: a facet that another one replaced, a tag that was taken back, says nothing any more.
+counts: a facet that another one replaced, a tag that was taken back, says nothing any more. As of a
+time (µs since 1970 UTC, inclusive) what stood then counts; of the facets of runs only the last are
+kept, and count for all times of the run.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Text, cast, func, select
+from sqlalchemy import Connection, Text, cast, func, select, true
 
 from headwater.consumers import tag_registers
 from headwater.consumers.candidates import any_of, point_query
+from headwater.consumers.existence import existing, facets_of
+from headwater.consumers.fold import time_of
 from headwater.consumers.queries import Condition
 from headwater.consumers.tables import (
     dataset,
@@ -104,7 +108,9 @@ class JobSaid:
 # -- assets ------------------------------------------------------------------------------
 
 
-def assets(connection: Connection, datasets: Collection[bytes]) -> dict[bytes, AssetSaid]:
+def assets(
+    connection: Connection, datasets: Collection[bytes], as_of: int | None = None
+) -> dict[bytes, AssetSaid]:
     """The assets that have one of `datasets` as a name, by each of their names' ids."""
     groups = select(dataset.c.group_id).where(dataset.c.dataset_id.in_(datasets))
     rows = connection.execute(select(dataset).where(dataset.c.group_id.in_(groups))).all()
@@ -115,7 +121,7 @@ def assets(connection: Connection, datasets: Collection[bytes]) -> dict[bytes, A
         members[row.group_id].append(row.dataset_id)
         names[row.group_id].append((original(row.namespace), original(row.name)))
     said: dict[bytes, list[Said]] = defaultdict(list)
-    for told in (_now(connection, group_of), _stated(connection, group_of)):
+    for told in (_of_registers(connection, group_of, as_of), _stated(connection, group_of, as_of)):
         for one, facts_of_one in told.items():
             said[group_of[one]] += facts_of_one
     found = {}
@@ -136,13 +142,18 @@ def _of_names(kind: Kind, names: Iterable[tuple[str, str]]) -> list[Said]:
     return [Said(kind, namespace, name) for namespace, name in names]
 
 
-def _now(connection: Connection, datasets: Collection[bytes]) -> dict[bytes, list[Said]]:
+def _of_registers(
+    connection: Connection, datasets: Collection[bytes], as_of: int | None
+) -> dict[bytes, list[Said]]:
     """What facets say of datasets over all runs (R11), and producers' tags (R13)."""
     wanted = (OWNED_BY_DATASET | set(TYPED)) - {"tags"}
+    last = [] if as_of is None else _said_later(connection, datasets, as_of)
     query = (
         select(dataset_facet.c.dataset_id, facet.c.facet_id, facet.c.name, cast(facet.c.body, Text))
         .join(facet, facet.c.facet_id == dataset_facet.c.facet_id)
-        .where(dataset_facet.c.dataset_id.in_(datasets), dataset_facet.c.name.in_(wanted))
+        .where(
+            dataset_facet.c.dataset_id.in_(set(datasets).difference(last)), dataset_facet.c.name.in_(wanted)
+        )
         # Of two types our own facet's is the one that is shown.
         .order_by(facet.c.name.desc())
     )
@@ -152,9 +163,23 @@ def _now(connection: Connection, datasets: Collection[bytes]) -> dict[bytes, lis
         if facet_id not in read:
             read[facet_id] = _of_body(name, body_of(text))
         found[id] += read[facet_id]
-    for id, tag in tags_of(connection, "dataset", datasets):
+    for id in last:
+        then = facets_of(connection, [id], as_of)
+        for name in sorted(then.keys() & wanted, reverse=True):
+            found[id] += _of_body(name, then[name])
+    for id, tag in tags_of(connection, "dataset", datasets, as_of):
         found[id].append(tag)
     return found
+
+
+def _said_later(connection: Connection, datasets: Collection[bytes], as_of: int) -> list[bytes]:
+    """Those of which a facet was said after `as_of`: what was said before has to be looked up."""
+    stamps = connection.execute(
+        select(dataset_facet.c.dataset_id, dataset_facet.c.stamp).where(
+            dataset_facet.c.dataset_id.in_(datasets)
+        )
+    )
+    return list(dict.fromkeys(id for id, stamp in stamps if time_of(stamp) > as_of))
 
 
 def _of_body(name: str, body: Any) -> list[Said]:
@@ -164,19 +189,25 @@ def _of_body(name: str, body: Any) -> list[Said]:
     return [Said(Kind.TYPE, "", original(told))] if told else []
 
 
-def tags_of(connection: Connection, kind: str, entities: Collection[bytes]) -> Iterable[tuple[bytes, Said]]:
+def tags_of(
+    connection: Connection, kind: str, entities: Collection[bytes], as_of: int | None = None
+) -> Iterable[tuple[bytes, Said]]:
     """The tags that producers' statements give each of `entities`."""
-    for tag in tag_registers.standing(connection, kind, entities):
+    for tag in tag_registers.standing(connection, kind, entities, as_of):
         yield tag.entity, Said(Kind.TAG, tag.key, tag.value or "")
 
 
-def _stated(connection: Connection, datasets: Collection[bytes]) -> dict[bytes, list[Said]]:
+def _stated(
+    connection: Connection, datasets: Collection[bytes], as_of: int | None
+) -> dict[bytes, list[Said]]:
     """What curators say: the last word on each subject, unless withdrawn."""
     query = (
         select(governance)
         .where(governance.c.dataset_id.in_(datasets), governance.c.kind.in_(_STATED))
         .order_by(governance.c.at, governance.c.event_id)
     )
+    if as_of is not None:
+        query = query.where(governance.c.at <= as_of)
     last = {
         (row.dataset_id, row.version_id, row.kind, row.key): row for row in connection.execute(query).all()
     }
@@ -199,24 +230,27 @@ def _stated(connection: Connection, datasets: Collection[bytes]) -> dict[bytes, 
 
 
 def runs(
-    connection: Connection, ids: Collection[bytes], conditions: tuple[Condition, ...]
+    connection: Connection,
+    ids: Collection[bytes],
+    conditions: tuple[Condition, ...],
+    as_of: int | None = None,
 ) -> dict[bytes, RunSaid]:
     """The runs (and pseudo-runs of DatasetEvents) of `ids`; values as far as `conditions` ask for them."""
     rows = connection.execute(
         select(run, job.c.namespace, job.c.name)
         .outerjoin(job, job.c.job_id == run.c.job_id)
-        .where(run.c.run_id.in_(ids), run.c.kind != 1)
+        .where(run.c.run_id.in_(ids), run.c.kind != 1, true() if as_of is None else run.c.first_at <= as_of)
     ).all()
     outputs = connection.execute(
         select(run_output, version.c.version)
         .outerjoin(version, version.c.version_id == run_output.c.version_id)
-        .where(run_output.c.run_id.in_(ids))
+        .where(run_output.c.run_id.in_(ids), existing(as_of))
     ).all()
     lists = {row.run_id: row.facets for row in rows} | {row.production_id: row.facets for row in outputs}
     said = _of_facets(connection, lists, conditions)
-    points = _points(connection, ids, conditions)
+    points = _points(connection, ids, conditions, as_of)
     tags: dict[bytes, list[Said]] = defaultdict(list)
-    for id, tag in tags_of(connection, "run", ids):
+    for id, tag in tags_of(connection, "run", ids, as_of):
         tags[id].append(tag)
     by_run: dict[bytes, list[OutputSaid]] = defaultdict(list)
     for row in outputs:
@@ -278,7 +312,10 @@ def _of_facets(
 
 
 def _points(
-    connection: Connection, ids: Collection[bytes], conditions: tuple[Condition, ...]
+    connection: Connection,
+    ids: Collection[bytes],
+    conditions: tuple[Condition, ...],
+    as_of: int | None,
 ) -> dict[bytes, list[Said]]:
     """For each condition on metrics, the point of each run that fits it best."""
     found: dict[bytes, list[Said]] = defaultdict(list)
@@ -286,6 +323,8 @@ def _points(
         query = point_query(condition)
         if query is None:
             continue
+        if as_of is not None:
+            query = query.where(metric_point.c.at <= as_of)
         sign = getattr(condition, "sign", None)
         best = func.min(metric_point.c.value) if sign in ("<", "<=") else func.max(metric_point.c.value)
         of_runs = query.with_only_columns(metric_point.c.run_id, metric_point.c.key, best)
@@ -301,13 +340,20 @@ def _points(
 
 
 def jobs(
-    connection: Connection, ids: Collection[bytes], conditions: tuple[Condition, ...]
+    connection: Connection,
+    ids: Collection[bytes],
+    conditions: tuple[Condition, ...],
+    as_of: int | None = None,
 ) -> dict[bytes, JobSaid]:
-    """The jobs of `ids`: what their own statements and their newest runs say of them."""
+    """The jobs of `ids`: what their own statements and their newest runs say of them.
+
+    As of a time those that had run, or spoken for themselves.
+    """
+    begun = true() if as_of is None else run.c.first_at <= as_of
     # One probe a job for its newest run, however many it has.
     newest = (
         select(run.c.run_id)
-        .where(run.c.job_id == job.c.job_id, run.c.kind == 0)
+        .where(run.c.job_id == job.c.job_id, run.c.kind == 0, begun)
         .order_by(run.c.first_at.desc(), run.c.run_id.desc())
         .limit(1)
         .correlate(job)
@@ -321,15 +367,19 @@ def jobs(
     rows = {
         row.run_id: row
         for row in connection.execute(
-            select(run.c.run_id, run.c.kind, run.c.first_at, run.c.facets).where(run.c.run_id.in_(wanted))
+            select(run.c.run_id, run.c.kind, run.c.first_at, run.c.facets).where(
+                run.c.run_id.in_(wanted), begun
+            )
         )
     }
     said = _of_facets(connection, _of_jobs(connection, named, own, rows), conditions)
     tags: dict[bytes, list[Said]] = defaultdict(list)
-    for id, tag in tags_of(connection, "job", ids):
+    for id, tag in tags_of(connection, "job", ids, as_of):
         tags[id].append(tag)
     found = {}
     for row in named:
+        if as_of is not None and row.newest is None and own[row.job_id] not in rows:
+            continue
         of_job = [one for name, one in said[row.job_id] if name in _OF_JOBS]
         called = (original(row.namespace), original(row.name))
         found[row.job_id] = JobSaid(

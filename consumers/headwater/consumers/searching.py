@@ -6,30 +6,40 @@ run; or a job. With an asset's production belongs the run that wrote it and the 
 run's job, with a run the name of its job: so `type:Model depth=8` finds the model that a run
 with depth 8 wrote, and `depth=8` alone finds the run.
 
-Candidates come from the indexes of the narrowest term (`candidates`), and are held against what
-stands now (`sayings`). At most `CANDIDATES` are looked at, and no more than
-fill the answer; one that may lack something says so.
+Of an asset's versions that fit the newest is told, and how many do; or each of them, where they are
+asked for. Candidates come from the indexes (`sieve`), and are held against what stands, or stood as of
+a time (`sayings`). At most `CANDIDATES` are looked at, the newest versions and runs first, and no
+more than fill the answer; an answer that may lack something says so, and its counts are then the
+least that they can be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache, partial
-from itertools import chain, islice
+from functools import lru_cache
+from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
-from headwater.consumers import candidates, sayings, terms
-from headwater.consumers.details import STATES, instant
+from headwater.consumers import sayings, terms
+from headwater.consumers.answers import Recall
+from headwater.consumers.candidates import Reach
+from headwater.consumers.details import STATES, Details, instant
+from headwater.consumers.existence import known
+from headwater.consumers.listing import newest
+from headwater.consumers.marks import CLEAN, Marks
 from headwater.consumers.naming import id_text
 from headwater.consumers.nearest import nearest_names
 from headwater.consumers.queries import OPERATORS, Comparison, Condition, Words, conditions
 from headwater.consumers.sayings import AssetSaid, JobSaid, OutputSaid, RunSaid, Said
 from headwater.consumers.shown import Shown
+from headwater.consumers.sieve import Candidates
 from headwater.consumers.statements import Statements
+from headwater.consumers.tables import dataset
 from headwater.consumers.terms import Kind, folded
 
 #: How many candidates one search looks at before it says that there may be more.
@@ -55,8 +65,11 @@ class Match:
 class Found:
     """One thing that was found. `namespace` and `name` are the asset's or the job's (a run's job).
 
-    `id`: the run, or the production that was matched; None for a job and for an asset matched as
-    a whole. `at`: when it was published, started, or last ran. `state` is a run's.
+    `id`: the run, or the last production of the version that was matched; None for a job and for an
+    asset matched as a whole. `at`: when it was published, started, or last ran. `state` is a run's.
+    `versions`: how many versions of the asset fit, this one among them, or at least so many where
+    they are not `versions_complete`; 0 for an asset matched as a whole. The marks are those of the version,
+    of an asset as a whole its last version's; of a run what it wrote (`recalled`) and read; a job has none.
     """
 
     kind: Thing
@@ -68,6 +81,11 @@ class Found:
     state: str | None
     at: datetime | None
     matches: tuple[Match, ...]
+    versions: int = 0
+    versions_complete: bool = True
+    recalled: bool = False
+    recalled_upstream: bool | None = False
+    recalls: tuple[Recall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +95,22 @@ class SearchResults(Shown):
     results: tuple[Found, ...]
     more: bool
     nearest: tuple[str, ...]
+    as_of: datetime | None = None
 
 
 def search(
-    connection: Connection, query: Sequence[str], *, type: str | None = None, limit: int = 20
+    connection: Connection,
+    query: Sequence[str],
+    *,
+    type: str | None = None,
+    limit: int = 20,
+    versions: bool = False,
+    as_of: int | None = None,
 ) -> SearchResults:
-    """What fits every term of `query`; `type` is asset, run or job, or a type of asset (Model, …)."""
+    """What fits every term of `query`; `type` is asset, run or job, or a type of asset (Model, …).
+
+    `versions`: each version that fits, and not only the newest of its asset.
+    """
     asked = tuple(query)
     things = THINGS
     if type is not None and type.lower() in THINGS:
@@ -92,15 +120,59 @@ def search(
     wanted = conditions(asked)
     # Pins the plans to the indexes until the transaction ends.
     Statements(connection).begin()
-    looking = _Looking(connection, wanted, things, enough=limit + 1)
+    looking = _Looking(connection, wanted, things, enough=limit + 1, each_version=versions, as_of=as_of)
     looking.run()
     ranked = sorted(looking.found.values(), key=_order)
-    results = tuple(one.found for one in ranked[:limit])
+    results = _marked(connection, [looking.counted(one) for one in ranked[:limit]], as_of)
     return SearchResults(
         results=results,
         more=looking.is_cut or len(ranked) > limit,
         nearest=() if results else _nearest(connection, wanted),
+        as_of=instant(as_of),
     )
+
+
+def _marked(connection: Connection, found: Sequence[_Ranked], as_of: int | None) -> tuple[Found, ...]:
+    """With what must not be relied on; and runs in the state that they were in."""
+    marks = Marks(connection, as_of)
+    runs = {one.id for one in found if one.found.kind == "run"}
+    wholes = [one.id for one in found if one.found.kind == "asset" and one.found.id is None]
+    last = _last_productions(connection, wholes, as_of) if marks.recalls else {}
+    shown = {one: _production(one, last) for one in found if one.found.kind == "asset"}
+    of_runs = marks.of_runs(runs)
+    of_productions = marks.of_productions(id for id in shown.values() if id is not None)
+    details = Details(connection, as_of)
+    details.load_runs(runs if as_of is not None else ())
+    told = []
+    for one in found:
+        mark = of_runs.get(one.id, CLEAN) if one.found.kind == "run" else CLEAN
+        if one.found.kind == "asset":
+            production = shown[one]
+            mark = of_productions[production] if production is not None else marks.of_version(one.id)
+        result = replace(one.found, **mark.fields())
+        if one.id in details.runs:
+            run = details.runs[one.id]
+            result = replace(result, state=run.state, at=run.started_at or run.first_at)
+        told.append(result)
+    return tuple(told)
+
+
+def _production(one: _Ranked, last: Mapping[bytes, bytes]) -> bytes | None:
+    """The one that an asset's marks are those of."""
+    return last.get(one.id) if one.found.id is None else bytes.fromhex(one.found.id.replace("-", ""))
+
+
+def _last_productions(
+    connection: Connection, groups: Collection[bytes], as_of: int | None
+) -> dict[bytes, bytes]:
+    """Of each asset the production published last, under any of its names."""
+    members = select(dataset.c.dataset_id, dataset.c.group_id).where(dataset.c.group_id.in_(groups))
+    group_of = {row.dataset_id: row.group_id for row in connection.execute(members)}
+    last: dict[bytes, tuple[int, bytes, bytes]] = {}
+    for id, (_, at, content, production) in newest(connection, group_of, as_of).items():
+        place = (at or 0, content or b"", production)
+        last[group_of[id]] = max(last.get(group_of[id], place), place)
+    return {group: place[2] for group, place in last.items()}
 
 
 def _nearest(connection: Connection, wanted: tuple[Condition, ...]) -> tuple[str, ...]:
@@ -123,7 +195,10 @@ def _is_about_names(condition: Condition) -> bool:
 
 
 class _Ranked(NamedTuple):
+    """Something found: `id` is that of the run or the job, or of the asset's group."""
+
     rank: int
+    id: bytes
     found: Found
 
 
@@ -131,52 +206,57 @@ class _Looking:
     """One search: pages of candidates, what of them fits, and whether everything was looked at."""
 
     def __init__(
-        self, connection: Connection, wanted: tuple[Condition, ...], things: tuple[Thing, ...], enough: int
+        self,
+        connection: Connection,
+        wanted: tuple[Condition, ...],
+        things: tuple[Thing, ...],
+        *,
+        enough: int,
+        each_version: bool,
+        as_of: int | None,
     ) -> None:
         self._connection = connection
         self._wanted = wanted
-        self._parts = tuple(_parts(wanted))
+        self._candidates = Candidates(connection, tuple(_parts(wanted)), as_of)
         self._things = things
         self._enough = enough
+        self._each_version = each_version
+        self._as_of = as_of
         self._left = CANDIDATES
-        self.found: dict[tuple[Thing, bytes], _Ranked] = {}
+        self._versions: dict[bytes, set[str | bytes]] = defaultdict(set)
+        self.found: dict[tuple[object, ...], _Ranked] = {}
         self.is_cut = False
 
     def run(self) -> None:
-        of_datasets = [_Stream(partial(candidates.datasets, self._connection, one)) for one in self._parts]
-        if "asset" in self._things and all(of_datasets):
-            self._pages("asset", _narrowest(of_datasets), self._look_at_assets)
+        if "asset" in self._things:
+            self._pages(self._candidates.datasets(), self._look_at_assets)
         if "job" in self._things:
-            of_jobs = [_Stream(partial(candidates.jobs, self._connection, one)) for one in self._parts]
-            if all(of_jobs):
-                self._pages("job", _narrowest(of_jobs), self._look_at_jobs)
+            self._pages(self._candidates.jobs(), self._look_at_jobs)
         if not {"asset", "run"} & set(self._things):
             return
         if len(self.found) >= self._enough:
             # Names come first, and fill the answer.
             self.is_cut = True
         else:
-            self._look_for_runs(of_datasets)
+            runs = self._candidates.runs(with_assets="asset" in self._things)
+            self._pages(runs, self._look_at_runs)
 
-    def _look_for_runs(self, of_datasets: list[_Stream]) -> None:
-        """Runs, and what they wrote: a term that no dataset can be true of must be true of the run."""
-        several = len(self._wanted) > 1
-        streams = [
-            _Stream(partial(candidates.runs, self._connection, one, by_job=several)) for one in self._parts
-        ]
-        required = [stream for stream, datasets in zip(streams, of_datasets, strict=True) if not datasets]
-        if "asset" not in self._things:
-            required = streams
-        ids = iter(_narrowest(required)) if required else chain.from_iterable(streams)
-        if all(required):
-            self._pages("run" if "run" in self._things else "asset", ids, self._look_at_runs)
+    def counted(self, one: _Ranked) -> _Ranked:
+        """With how many versions of the asset fit."""
+        if one.found.kind != "asset":
+            return one
+        told = replace(
+            one.found,
+            versions=0 if one.found.id is None else len(self._versions[one.id]),
+            versions_complete=one.found.id is None or not self.is_cut,
+        )
+        return one._replace(found=told)
 
-    def _pages(self, thing: Thing, ids: Iterable[bytes], look_at: Callable[[list[bytes]], None]) -> None:
-        """Look at `ids`, each once, until there is enough of `thing` or too much was looked at."""
-        seen: set[bytes] = set()
-        fresh = (id for id in ids if not (id in seen or seen.add(id)))  # type: ignore[func-returns-value]
-        before, size = len(self.found), _FIRST_PAGE
-        while page := list(islice(fresh, size)):
+    def _pages(self, reach: Reach, look_at: Callable[[list[bytes]], None]) -> None:
+        """Look at candidates until there is enough of their kind, or too much was looked at."""
+        rest, before, size = iter(reach.ids), len(self.found), _FIRST_PAGE
+        self.is_cut = self.is_cut or not reach.is_whole
+        while page := list(islice(rest, size)):
             if self._left <= 0 or len(self.found) - before >= self._enough:
                 self.is_cut = True
                 return
@@ -187,40 +267,58 @@ class _Looking:
     # -- looking -----------------------------------------------------------------------------
 
     def _look_at_assets(self, page: list[bytes]) -> None:
-        for asset in sayings.assets(self._connection, page).values():
-            matched = _matched(self._wanted, asset.said, ())
+        then = self._known(page)
+        for asset in sayings.assets(self._connection, page, self._as_of).values():
+            matched = _matched(self._wanted, asset.said, ()) if asset.group in then else None
             if matched is not None:
-                self._keep("asset", asset.group, _of_asset(asset, None, matched), asset.names)
+                self._keep(("asset", asset.group), asset.group, _of_asset(asset, None, matched), asset.names)
+
+    def _known(self, groups: list[bytes]) -> set[bytes]:
+        """The assets that were there by the time asked for."""
+        if self._as_of is None:
+            return set(groups)
+        query = select(dataset.c.group_id).where(dataset.c.group_id.in_(groups), known(self._as_of))
+        return set(self._connection.scalars(query.distinct()))
 
     def _look_at_jobs(self, page: list[bytes]) -> None:
-        for job in sayings.jobs(self._connection, page, self._wanted).values():
+        for job in sayings.jobs(self._connection, page, self._wanted, self._as_of).values():
             matched = _matched(self._wanted, job.said, ())
             if matched is not None:
-                self._keep("job", job.job, _of_job(job, matched), (job.name,))
+                self._keep(("job", job.job), job.job, _of_job(job, matched), (job.name,))
 
     def _look_at_runs(self, page: list[bytes]) -> None:
-        runs = sayings.runs(self._connection, page, self._wanted)
+        runs = sayings.runs(self._connection, page, self._wanted, self._as_of)
         for run in runs.values():
             matched = _matched(self._wanted, run.said, run.job_said)
             if matched is not None and "run" in self._things:
-                self._keep("run", run.run, _of_run(run, matched), ())
+                self._keep(("run", run.run), run.run, _of_run(run, matched), ())
         if "asset" not in self._things:
             return
         datasets = {output.dataset for run in runs.values() for output in run.outputs}
-        assets = sayings.assets(self._connection, datasets)
+        assets = sayings.assets(self._connection, datasets, self._as_of)
         for run in runs.values():
             for output in run.outputs:
                 asset = assets[output.dataset]
                 matched = _matched(self._wanted, (*asset.said, *output.said), (*run.said, *run.job_said))
                 if matched is not None:
-                    self._keep("asset", asset.group, _of_asset(asset, output, matched), asset.names)
+                    self._keep_version(asset, output, matched)
 
-    def _keep(self, thing: Thing, id: bytes, found: Found, names: Iterable[tuple[str, str]]) -> None:
-        """Of several productions of an asset the newest is kept; of equal ones it as a whole."""
-        ranked = _Ranked(_rank(self._wanted, names), found)
-        held = self.found.get((thing, id))
+    def _keep_version(self, asset: AssetSaid, output: OutputSaid, matched: tuple[Match, ...]) -> None:
+        """Of several productions of a version, or of an asset, the newest; of one found as a whole, none."""
+        if ("asset", asset.group) in self.found and self.found["asset", asset.group].found.id is None:
+            return
+        # What has no text is a version of its own.
+        version = output.production if output.version is None else output.version
+        self._versions[asset.group].add(version)
+        key = ("asset", asset.group, version) if self._each_version else ("asset", asset.group)
+        self._keep(key, asset.group, _of_asset(asset, output, matched), asset.names)
+
+    def _keep(
+        self, key: tuple[object, ...], id: bytes, found: Found, names: Iterable[tuple[str, str]]
+    ) -> None:
+        held = self.found.get(key)
         if held is None or (held.found.id is not None and _newer(found, held.found)):
-            self.found[thing, id] = ranked
+            self.found[key] = _Ranked(_rank(self._wanted, names), id, found)
 
 
 def _newer(one: Found, other: Found) -> bool:
@@ -238,37 +336,6 @@ def _parts(wanted: tuple[Condition, ...]) -> Iterator[Condition]:
             yield from (replace(one, words=(word,)) for word in one.words)
         else:
             yield one
-
-
-class _Stream:
-    """Ids that are fetched as they are needed; the first few are, to see whether there are any."""
-
-    def __init__(self, begin: Callable[[], Iterator[bytes]]) -> None:
-        self._rest = begin()
-        self.first = list(islice(self._rest, _FIRST_PAGE))
-        self.is_whole = len(self.first) < _FIRST_PAGE
-
-    def __bool__(self) -> bool:
-        return bool(self.first)
-
-    def fetch(self, count: int) -> None:
-        """Have `count` more of them, or all."""
-        more = list(islice(self._rest, count))
-        self.first += more
-        self.is_whole = len(more) < count
-
-    def __iter__(self) -> Iterator[bytes]:
-        return chain(self.first, self._rest)
-
-
-def _narrowest(streams: Sequence[_Stream]) -> _Stream:
-    """The one that ends first, when they are followed side by side for a while."""
-    count = _FIRST_PAGE
-    while len(streams) > 1 and count < CANDIDATES and not any(stream.is_whole for stream in streams):
-        for stream in streams:
-            stream.fetch(count)
-        count *= 2
-    return min(streams, key=lambda stream: (not stream.is_whole, len(stream.first)))
 
 
 # -- what fits -----------------------------------------------------------------------------

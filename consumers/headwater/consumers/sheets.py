@@ -18,7 +18,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from headwater.consumers.answers import Edge, Graph, Node, Read, Run, as_json
+from headwater.consumers.answers import Edge, Graph, ListedRun, Node, Read, Run, as_json
 from headwater.consumers.columns import ColumnEdge, ColumnGraph, ColumnNode
 from headwater.schemas.errors import Misconfigured
 
@@ -33,6 +33,7 @@ _KINDS: dict[Any, Kind] = {str: "text", int: "integer", float: "real", bool: "bo
 #: Properties that JSON shows as well.
 _BESIDES: dict[type, tuple[tuple[str, Kind], ...]] = {
     Run: (("duration_s", "real"),),
+    ListedRun: (("duration_s", "real"),),
     Read: (("inferred", "boolean"),),
 }
 

@@ -22,6 +22,7 @@ from headwater.consumers.answers import (
     Written,
 )
 from headwater.consumers.curated import curated
+from headwater.consumers.descent import above
 from headwater.consumers.details import (
     ROLES,
     STATES,
@@ -38,7 +39,7 @@ from headwater.consumers.details import (
 )
 from headwater.consumers.existence import existing, facets_of, written
 from headwater.consumers.naming import NamedAsset, NamedRun, id_text
-from headwater.consumers.recalls import Recalls, above
+from headwater.consumers.recalls import Recalls
 from headwater.consumers.statements import Statements
 from headwater.consumers.tables import dataset, metric_point, run, run_output, version
 from headwater.consumers.tag_registers import ProducerTag

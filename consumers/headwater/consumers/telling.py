@@ -38,6 +38,7 @@ from headwater.consumers.differences import (
     Step,
     StepChange,
 )
+from headwater.consumers.marks import CLEAN, of_several
 from headwater.consumers.measures import drift
 from headwater.consumers.naming import id_text
 
@@ -138,10 +139,12 @@ class _Telling:
             production_id=None if item.run_id is None else id_text(item.id),
             run_id=None if item.run_id is None else id_text(item.run_id),
             published_at=instant(item.at),
+            **self._matched.marks.get(item.id, CLEAN).flags(),
         )
 
     def _asked(self, cone: Cone) -> Asked:
         assets = sum(item.is_asset for item in cone.items.values())
+        mark = of_several([self._matched.marks.get(id, CLEAN) for id in cone.starts])
         if cone.run is not None:
             ran = cone.runs.get(cone.run)
             return Asked(
@@ -153,6 +156,7 @@ class _Telling:
                 at=None if ran is None else moment(ran.first_at),
                 assets=assets,
                 steps=len(cone.runs),
+                **mark.fields(),
             )
         copy = self._copy(cone.items[cone.starts[0]])
         return Asked(
@@ -164,6 +168,7 @@ class _Telling:
             at=copy.published_at,
             assets=assets,
             steps=len(cone.runs),
+            **mark.fields(),
         )
 
     # -- steps

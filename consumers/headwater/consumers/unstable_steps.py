@@ -36,7 +36,10 @@ _COMPLETE = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A version that came out, in how many of the runs, and the first and last of them."""
+    """A version that came out, in how many of the runs, and the first and last of them.
+
+    `recalled`, `recalled_upstream`: of what came out in the last of them, as in `answers.Node`.
+    """
 
     version: str
     runs: int
@@ -44,6 +47,8 @@ class Content:
     first_at: datetime
     last_run_id: str
     last_at: datetime
+    recalled: bool = False
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from headwater.consumers.cli.output import json_option, print_json, print_lines,
 from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
-    from headwater.consumers.answers import Asset, Graph, Run
+    from headwater.consumers.answers import Asset, Graph, ListedRun
     from headwater.consumers.columns import ColumnGraph
     from headwater.consumers.drawing import Line
 
@@ -168,21 +168,21 @@ def runs(
     with opened_lineage(ctx, store, log, config, known_at) as found:
         answer = found.runs(job=job, state=state, limit=limit, as_of=moment_of(as_of))
     if as_json or format_ != "table":
-        from headwater.consumers.answers import Run
+        from headwater.consumers.answers import ListedRun
 
         write_listing(
-            {"runs": answer, "as_of": moment_of(as_of)}, Run, "json" if as_json else format_, output
+            {"runs": answer, "as_of": moment_of(as_of)}, ListedRun, "json" if as_json else format_, output
         )
     else:
         print_lines(_runs_table(answer) if answer else [[("no runs", "dim")]])
 
 
-def _runs_table(found: tuple[Run, ...]) -> list[Line]:
-    from headwater.consumers.drawing import duration, short_time
+def _runs_table(found: tuple[ListedRun, ...]) -> list[Line]:
+    from headwater.consumers.drawing import duration, recall_cell, recall_notes, short_time
 
     styles = {"COMPLETE": "green", "FAIL": "red", "ABORT": "red"}
-    return table(
-        ("RUN", "JOB", "STATE", "STARTED", "TOOK"),
+    lines = table(
+        ("RUN", "JOB", "STATE", "STARTED", "TOOK", ""),
         [
             (
                 run.external_id or run.id,
@@ -190,10 +190,13 @@ def _runs_table(found: tuple[Run, ...]) -> list[Line]:
                 (run.state, styles.get(run.state, "yellow")),
                 short_time(run.started_at or run.first_at),
                 "" if run.duration_s is None else duration(run.duration_s),
+                recall_cell(run, of_run=True),
             )
             for run in found
         ],
     )
+    unknown = sum(run.recalled_upstream is None for run in found)
+    return lines + recall_notes((recall for run in found for recall in run.recalls), unknown)
 
 
 @click.command()
@@ -260,6 +263,9 @@ def _assets_table(found: tuple[Asset, ...]) -> list[Line]:
 
 
 def _recalled(asset: Asset) -> str:
-    if asset.recalled:
-        return "recalled"
-    return f"{asset.recalls:,} recalled before" if asset.recalls else ""
+    from headwater.consumers.drawing import recall_cell
+
+    told = [recall_cell(asset)[0]]
+    if asset.recalls and not asset.recalled:
+        told.append(f"{asset.recalls:,} recalled before")
+    return ", ".join(word for word in told if word)

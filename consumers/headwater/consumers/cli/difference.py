@@ -24,7 +24,14 @@ from headwater.consumers.differences import (
     MetricChange,
     Step,
 )
-from headwater.consumers.drawing import Line, printable, short_time, short_version
+from headwater.consumers.drawing import (
+    Line,
+    printable,
+    recall_notes,
+    recall_words,
+    short_time,
+    short_version,
+)
 
 _SIGNS = {
     "added": ("+", "green"),
@@ -49,7 +56,7 @@ def page(found: Difference, *, everything: bool = False) -> list[Line]:
             if told:
                 lines += [[("", "")], *told]
     lines += [[(note, "dim")] for note in _notes(found)]
-    return lines
+    return lines + recall_notes((*found.before.recalls, *found.after.recalls))
 
 
 def _title(found: Difference) -> Iterator[Line]:
@@ -65,6 +72,8 @@ def _identity(asked: Asked) -> Iterator[tuple[str, str]]:
     if asked.at is not None:
         yield f"  {short_time(asked.at)}", "dim"
     yield f"  made of {_count(asked.assets, 'asset')} in {_count(asked.steps, 'step')}", "dim"
+    for text, style in recall_words(asked, of_run=asked.production_id is None and asked.run_id is not None):
+        yield f"  {text}", style
 
 
 def _same(found: Difference) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
+from headwater.consumers.cli.moments import opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, print_json, print_lines, table, width
 from headwater.consumers.cli.places import with_places
 
@@ -24,23 +24,21 @@ _positive = click.IntRange(min=1)
 @click.option(
     "--type", "type_", metavar="TYPE", help="Only asset, run or job; or assets of a type: Model, Dataset, …"
 )
+@click.option("--versions", is_flag=True, help="Each version that fits, and not only an asset's newest.")
 @click.option("--limit", type=_positive, default=20, show_default=True, help="At most this many.")
-@click.option(
-    "--known-at",
-    metavar="TIME",
-    callback=as_moment,
-    help="As it was known then: only what the log had been told by that time.",
-)
 @json_option
+@with_time
 @with_places
 @click.pass_context
 def search(
     ctx: click.Context,
     query: tuple[str, ...],
     type_: str | None,
+    versions: bool,
     limit: int,
-    known_at: int | None,
     as_json: bool,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -49,37 +47,49 @@ def search(
 
     A term is a word or the beginning of one, or says where to look: name:, asset:, job:, type:,
     tag:, owner:, description:, column:, parameter:, metric:, code:, model:. Metrics and parameters
-    are compared with = < > <= >= (quote them for the shell), tags with =.
+    are compared with = < > <= >= (quote them for the shell), tags with =. Of an asset the newest
+    version that fits is told, and how many others do.
 
     \b
     headwater search churn
     headwater search type:Model 'depth>6'
     headwater search column:email owner:crm
     headwater search 'auc>0.9' --type run
+    headwater search 'auc>0.9' type:Model --versions --as-of 2026-03-03
     headwater search code:4f1c9ab
     """
+    from headwater.consumers.times import instant
+
+    if not any(part.strip() for part in query):
+        raise click.UsageError("nothing to search for: give a word, or a term like column:email or auc>0.9")
     with opened_lineage(ctx, store, log, config, known_at) as found:
-        answer = found.search(*query, type=type_, limit=limit)
+        answer = found.search(*query, type=type_, limit=limit, versions=versions, as_of=instant(as_of))
     if as_json:
         print_json(answer)
         return
-    print_lines(_results(answer))
+    print_lines(_results(answer, each_version=versions))
 
 
-def _results(answer: SearchResults) -> list[Line]:
+def _results(answer: SearchResults, *, each_version: bool) -> list[Line]:
     if not answer.results:
         from headwater.consumers.nearest import did_you_mean
 
         near = did_you_mean(answer.nearest)
         return [[(f"nothing found{f' ({near})' if near else ''}", "dim")]]
-    lines = table(("KIND", "NAME", "WHEN", "WHY"), [_row(found) for found in answer.results])
+    from headwater.consumers.drawing import recall_notes
+
+    rows = [_row(found, each_version) for found in answer.results]
+    lines = table(("KIND", "NAME", "WHEN", "WHY", ""), rows)
     if answer.more:
-        lines.append([("there is more: narrow the search, or --limit", "dim")])
-    return lines
+        lines.append([("there is more, or may be: narrow the search, or --limit", "dim")])
+    if not each_version and any(found.versions > 1 for found in answer.results):
+        lines.append([("of assets the newest version that fits (--versions lists each)", "dim")])
+    unknown = sum(found.recalled_upstream is None for found in answer.results)
+    return lines + recall_notes((recall for found in answer.results for recall in found.recalls), unknown)
 
 
-def _row(found: Found) -> tuple[str | tuple[str, str], ...]:
-    from headwater.consumers.drawing import short_time, short_version
+def _row(found: Found, each_version: bool) -> tuple[str | tuple[str, str], ...]:
+    from headwater.consumers.drawing import recall_cell, short_time, short_version
 
     name = f"{found.namespace}/{found.name}" if found.name is not None else ""
     if found.kind == "run":
@@ -87,8 +97,19 @@ def _row(found: Found) -> tuple[str | tuple[str, str], ...]:
     elif found.version is not None:
         name += f"@{short_version(found.version).rstrip('…')}"
     kind = found.type if found.kind == "asset" and found.type else found.kind
+    if not each_version and found.versions:
+        name += _others(found)
     why = ", ".join(dict.fromkeys(f"{match.where} {match.text}" for match in found.matches))
-    return (kind, name, short_time(found.at) if found.at else "", (why, "dim"))
+    mark = recall_cell(found, of_run=found.kind == "run")
+    return (kind, name, short_time(found.at) if found.at else "", (why, "dim"), mark)
+
+
+def _others(found: Found) -> str:
+    """How many versions of it fit beside this one."""
+    others = found.versions - 1
+    if not found.versions_complete:
+        return f" and {others:,} or more" if others else " and maybe more"
+    return f" and {others:,} more" if others else ""
 
 
 @click.command()
@@ -140,7 +161,19 @@ def metrics(
     lines = _curves(answer) if is_plot else _summary(answer) if answer.of == "run" else _history(answer)
     if answer.more:
         lines.append([(f"the last {history:,}: there are older ones (--history)", "dim")])
+    lines += _metrics_recalls(answer)
     print_lines(lines if answer.series else [[("no metrics", "dim")]])
+
+
+def _metrics_recalls(answer: Metrics) -> list[Line]:
+    from headwater.consumers.drawing import recall_notes, recall_words
+
+    unknown = {p.run_id for series in answer.series for p in series.points if p.recalled_upstream is None}
+    lines: list[Line] = []
+    if answer.of == "run" and answer.series:
+        # All points are one run's.
+        lines = [recall_words(answer.series[0].points[0], of_run=True)]
+    return [line for line in lines if line] + recall_notes(answer.recalls, len(unknown))
 
 
 def _curves(answer: Metrics) -> list[Line]:
@@ -166,16 +199,18 @@ def _summary(answer: Metrics) -> list[Line]:
 
 def _history(answer: Metrics) -> list[Line]:
     """A line for each version or run, a column for each metric."""
-    from headwater.consumers.drawing import short_time, short_version
+    from headwater.consumers.drawing import recall_cell, short_time, short_version
     from headwater.consumers.plotting import number
 
     of_place: dict[int, list[str]] = {}
+    marks: dict[int, tuple[str, str]] = {}
     for column, series in enumerate(answer.series):
         for point in series.points:
             if point.step not in of_place:
                 what = point.run_id if answer.of == "job" else short_version(point.version)
                 when = short_time(point.at) if point.at else ""
                 of_place[point.step] = [when, what or "", *[""] * len(answer.series)]
+                marks[point.step] = recall_cell(point, of_run=answer.of == "job")
             of_place[point.step][2 + column] = number(point.value)
-    headers = ("WHEN", "RUN" if answer.of == "job" else "VERSION", *(series.key for series in answer.series))
-    return table(headers, [of_place[place] for place in sorted(of_place)])
+    headers = ("WHEN", "RUN" if answer.of == "job" else "VERSION", *(one.key for one in answer.series), "")
+    return table(headers, [(*of_place[place], marks[place]) for place in sorted(of_place)])

@@ -103,9 +103,17 @@ def alias(ctx: click.Context, name: str, alias_: str, remove: bool, **places: An
     _said(ctx, places, lambda curation: curation.alias(name, alias_, remove=remove))
 
 
+def _given(ctx: click.Context, param: click.Parameter, text: str) -> str:
+    if not text.strip():
+        raise click.BadParameter("it is empty: say why in a few words", ctx, param)
+    return text
+
+
 @click.command()
 @click.argument("name")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; for those who come later.")
+@click.option(
+    "--reason", required=True, metavar="TEXT", callback=_given, help="Why; for those who come later."
+)
 @click.option("--lift", is_flag=True, help="Take the recall back.")
 @click.option("--all-versions", is_flag=True, help="The whole asset, whatever was and will be written.")
 @_says

@@ -98,6 +98,7 @@ def gaps(
 
 
 def _page(answer: Gaps) -> list[Line]:
+    from headwater.consumers.drawing import recall_notes
     from headwater.consumers.gaps import KINDS
 
     lines: list[Line] = []
@@ -112,6 +113,8 @@ def _page(answer: Gaps) -> list[Line]:
         lines += table(_HEADERS[kind], [_row(lack) for lack in of_kind]) if of_kind else []
         if len(of_kind) < total:
             lines.append([(f"{len(of_kind):,} of {total:,} are listed (--limit)", "dim")])
+    unknown = sum(lack.recalled_upstream is None for lack in answer.lacks)
+    lines += recall_notes(answer.recalls, unknown)
     if answer.complete:
         lines = [[("nothing is missing", "green")], *([[("", "")]] if lines else []), *lines]
     return lines
@@ -127,24 +130,26 @@ _TITLES = {
     "unproduced": "versions that were read, and that nobody wrote",
     "unknown-origin": "read before anybody wrote it, origin unknown (no failure unless --strict)",
 }
-_EMITTER = ("PROJECT", "EMITTER", "FIRST", "LAST", "NUMBERS")
-_RUN = ("PROJECT", "RUN", "FIRST", "LAST", "JOB")
-_INPUT = ("PROJECT", "ASSET", "FIRST READ", "LAST READ", "TIMES")
+_EMITTER = ("PROJECT", "EMITTER", "FIRST", "LAST", "NUMBERS", "")
+_RUN = ("PROJECT", "RUN", "FIRST", "LAST", "JOB", "")
+_INPUT = ("PROJECT", "ASSET", "FIRST READ", "LAST READ", "TIMES", "")
 _HEADERS = {
     **dict.fromkeys(("missing", "broken", "unclosed"), _EMITTER),
     **dict.fromkeys(("unended", "unstarted"), _RUN),
-    "miscounted": ("PROJECT", "RUN", "FIRST", "LAST", "MISSING"),
+    "miscounted": ("PROJECT", "RUN", "FIRST", "LAST", "MISSING", ""),
     **dict.fromkeys(("unproduced", "unknown-origin"), _INPUT),
 }
 
 
-def _row(lack: Lack) -> tuple[str, ...]:
-    from headwater.consumers.drawing import short_time
+def _row(lack: Lack) -> tuple[str | tuple[str, str], ...]:
+    from headwater.consumers.drawing import recall_cell, short_time
 
     last = f"{lack.count:,}" if lack.count is not None else lack.job.name if lack.job else ""
     if lack.numbers:
         last = _numbers(lack)
-    return (lack.project or "", lack.subject, short_time(lack.first_at), short_time(lack.last_at), last)
+    times = (short_time(lack.first_at), short_time(lack.last_at))
+    mark = recall_cell(lack, of_run=lack.kind in ("miscounted", "unended", "unstarted"))
+    return (lack.project or "", lack.subject, *times, last, mark)
 
 
 def _numbers(lack: Lack) -> str:

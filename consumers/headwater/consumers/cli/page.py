@@ -16,7 +16,7 @@ from headwater.consumers.answers import (
     Written,
 )
 from headwater.consumers.cli.output import table
-from headwater.consumers.drawing import Line, duration, printable, short_time, short_version
+from headwater.consumers.drawing import Line, duration, printable, recall_title, short_time, short_version
 
 _INDENT = "  "
 _LONGEST_VALUE = 160
@@ -197,7 +197,7 @@ def _about(statement: Statement) -> str:
 def _recalls(own: Iterable[Recall], upstream: tuple[Recall, ...], complete: bool) -> Iterator[Line]:
     """What must not be relied on, before anything else is told."""
     lines = [("recalled", recall) for recall in own]
-    lines += [(f"made from {recalled_title(recall)}, recalled", recall) for recall in upstream[:_RECALLS]]
+    lines += [(f"made from {recall_title(recall)}, recalled", recall) for recall in upstream[:_RECALLS]]
     if lines or not complete:
         yield [("", "")]
     for title, recall in lines:
@@ -208,14 +208,6 @@ def _recalls(own: Iterable[Recall], upstream: tuple[Recall, ...], complete: bool
         yield [(f"{_INDENT}… and from {len(upstream) - _RECALLS:,} more that are recalled (--json)", "red")]
     if not complete:
         yield [(f"{_INDENT}its lineage goes on too far to know all recalls in it", "red")]
-
-
-def recalled_title(recall: Recall) -> str:
-    """What a recall is about, in a few words."""
-    name = f"{recall.namespace}/{recall.name}"
-    if recall.version is not None:
-        return f"{name}@{short_version(recall.version)}"
-    return name if recall.whole else f"{name} as run {(recall.run_id or '?')[:8]}… wrote it"
 
 
 def _inputs(inputs: Iterable[Read]) -> Iterator[Line]:

@@ -63,14 +63,15 @@ def recipe(
 
     Code and commit, parameters, packages, inputs with their versions and places, and the digests that
     have to come out. What nobody recorded stands under `missing`, with the reason; the recipe then
-    says `complete: false`. NAME is what it is for `headwater lineage`.
+    says `complete: false`. What is recalled, or was made from what is, says so. NAME is what it is for
+    `headwater lineage`.
 
     \b
     headwater recipe churn-model
     headwater recipe churn-model@9f2c --whole --output churn.yaml
     headwater recipe churn-model --format requirements > requirements.txt
     """
-    from headwater.consumers.recipe_file import written
+    from headwater.consumers.recipe_file import warnings, written
     from headwater.consumers.times import instant
 
     with opened_lineage(ctx, store, log, config, known_at) as found:
@@ -82,6 +83,8 @@ def recipe(
         from headwater.consumers.files import write
 
         write(output, [text.encode()])
+    for line in warnings(made):
+        say(line)
     if made.missing:
         count = len(made.missing)
         things = "one thing that it takes was" if count == 1 else f"{count} things that it takes were"
@@ -176,6 +179,10 @@ def reproduce(
     places = resolve(ctx, store, log, config)
     made = _recipe(places, name, file, whole=from_sources)
     plan = reproducing.planned(made, from_sources=from_sources, inputs=inputs, parameters=_values(parameters))
+    from headwater.consumers.recipe_file import warnings
+
+    for line in warnings(made):
+        say(line)
     if not plan.reasons or dry_run:
         for line in _announced(plan, timeout, python):
             say(line)
@@ -201,13 +208,32 @@ def _recipe(places: Places, name: str | None, file: str | None, *, whole: bool) 
         from headwater.schemas.errors import Misconfigured
 
         try:
-            return read(Path(file).read_text(encoding="utf-8"), file)
+            return _marked_now(places, read(Path(file).read_text(encoding="utf-8"), file))
         except (OSError, UnicodeDecodeError) as error:
             raise Misconfigured(f"the recipe {file} cannot be read: {error}") from error
     from headwater.consumers.asking import Lineage
 
     with Lineage(places.store) as found:
         return found.recipe(name or "", whole=whole)
+
+
+def _marked_now(places: Places, recipe: Recipe) -> Recipe:
+    """With the recalls of now, where there is a store that knows what the recipe makes."""
+    from dataclasses import replace
+
+    from headwater.consumers.answers import Unknown
+    from headwater.consumers.asking import Lineage
+    from headwater.schemas.errors import Misconfigured, Retryable
+
+    if recipe.subject.production_id is None:
+        return recipe
+    try:
+        with Lineage(places.store) as found:
+            now = found.recipe(recipe.subject.production_id)
+    except (Unknown, Misconfigured, Retryable):
+        return recipe
+    marks = {"recalled": now.recalled, "recalled_upstream": now.recalled_upstream, "recalls": now.recalls}
+    return replace(recipe, **marks)  # type: ignore[arg-type] # each is of its field
 
 
 def _values(texts: dict[str, str]) -> dict[str, Any]:
@@ -245,6 +271,9 @@ def _dry(plan: Plan, as_json: bool) -> int:
                 "files": plan.files,
                 "places": plan.places,
                 "reasons": plan.reasons,
+                "recalled": plan.recipe.recalled,
+                "recalled_upstream": plan.recipe.recalled_upstream,
+                "recalls": plan.recipe.recalls,
             }
         )
     elif plan.reasons:
@@ -291,9 +320,10 @@ def _verdict(outcome: str, subject: Subject) -> Line:
 
 
 def _reproduction(found: Reproduction) -> Iterator[Line]:
-    from headwater.consumers.drawing import printable
+    from headwater.consumers.drawing import printable, recall_notes, recall_words
 
-    yield _verdict(found.outcome, found.subject)
+    yield [*_verdict(found.outcome, found.subject), *(("  " + t, style) for t, style in recall_words(found))]
+    yield from recall_notes(found.recalls)
     yield from _reasons(found.reasons)
     if found.step is not None:
         yield [(f"  the first step whose content differs: {printable(found.step)}", "")]
@@ -400,6 +430,8 @@ def drift(
 
 
 def _drift(found: Drift) -> Iterator[Line]:
+    from headwater.consumers.drawing import recall_notes
+
     for step in found.steps:
         yield from _unstable(step)
     for changed in found.inputs:
@@ -408,12 +440,13 @@ def _drift(found: Drift) -> Iterator[Line]:
         yield [("nothing drifted", "green"), (f" in {found.runs:,} runs", "")]
     if found.more:
         yield [("there is more (--limit)", "dim")]
+    yield from recall_notes(found.recalls)
     for reason, count in found.left_out.items():
         yield [(f"{count:,} runs were not compared: they {reason}", "dim")]
 
 
 def _unstable(step: UnstableStep) -> Iterator[Line]:
-    from headwater.consumers.drawing import printable, short_time
+    from headwater.consumers.drawing import printable, recall_words, short_time
 
     yield [
         (printable(f"{step.namespace}/{step.name}"), "bold"),
@@ -431,13 +464,14 @@ def _unstable(step: UnstableStep) -> Iterator[Line]:
             (f"  {short_time(content.first_at)}", ""),
             (f"  {printable(_versions(content.version))}", "yellow"),
             (f"  {runs}", "dim"),
+            *(("  " + text, style) for text, style in recall_words(content)),
         ]
     why = ", ".join(step.suspects)
     yield [(f"  differs as well: {why}" if why else "  nothing else that was recorded differs", "dim")]
 
 
 def _changed(changed: ChangedInput) -> Iterator[Line]:
-    from headwater.consumers.drawing import printable, short_time
+    from headwater.consumers.drawing import printable, recall_words, short_time
 
     times = "once" if changed.count == 1 else f"{changed.count:,} times"
     how = "was overwritten" if changed.written else "was read in another version"
@@ -452,6 +486,8 @@ def _changed(changed: ChangedInput) -> Iterator[Line]:
             (f"  {short_time(change.at)}", ""),
             (f"  {printable(_versions(change.before))} → {printable(_versions(change.now))}", "yellow"),
             (f"  run {change.run_id[:8]}…", "dim"),
+            ("  before: recalled" if change.before_recalled else "", "bold red"),
+            *(("  " + text, style) for text, style in recall_words(change)),
         ]
 
 
