@@ -146,7 +146,16 @@ def test_nothing_found_tells_the_nearest_names(capsys: pytest.CaptureFixture[str
     assert (code, out) == (0, "nothing found (did you mean 'churn-model'?)\n")
 
 
-@pytest.mark.parametrize("query", [["auc>much"], ["---"], [""], ["x"] * 17], ids=str)
+@pytest.mark.parametrize("query", [[""], [" ", ""]], ids=str)
+def test_an_empty_query_is_a_wrong_use_of_the_command(
+    capsys: pytest.CaptureFixture[str], store: str, query: list[str]
+) -> None:
+    code, _, err = run(capsys, "search", "--store", store, "--", *query)
+    assert code == 2
+    assert "nothing to search for" in err
+
+
+@pytest.mark.parametrize("query", [["auc>much"], ["---"], ["x"] * 17], ids=str)
 def test_a_query_that_asks_nothing_is_refused(
     capsys: pytest.CaptureFixture[str], store: str, query: list[str]
 ) -> None:
