@@ -310,9 +310,9 @@ def test_nothing_is_said_into_a_log_that_is_no_folder(
     capsys: pytest.CaptureFixture[str], places: tuple[str, ...], tmp_path: Path
 ) -> None:
     before = sorted(tmp_path.iterdir())
-    code, _, said = run(capsys, "tag", "churn-model", "a=b", *places[:2], "--log", "kafka://127.0.0.1:1/t")
+    code, _, said = run(capsys, "tag", "churn-model", "a=b", *places[:2], "--log", "s3://bucket/t")
     assert code == 3
-    assert "kafka" in said
+    assert "s3://" in said
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -20,7 +20,9 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_without_a_file_the_defaults_hold_relative_to_the_working_folder(tmp_path: Path) -> None:
-    assert load({}, tmp_path) == Settings(log=tmp_path / ".headwater/log")
+    assert load({}, tmp_path) == Settings(
+        log=tmp_path / ".headwater/log", spool_folder=tmp_path / ".headwater/spool"
+    )
 
 
 def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
@@ -35,7 +37,9 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
         adopt: false
         verify_inputs: sampled
         raw_values: [country, plan]
-        spool: {max_bytes: 2 GiB, segment_bytes: 1048576}
+        spool: {max_bytes: 2 GiB, segment_bytes: 1048576, folder: fast/spool}
+        drain_on_exit_s: 2.5
+        sync_timeout_s: 30
         redact: {keys: [patient_id], patterns: ['MRN-\\d+']}
         stacks: {local: {artifacts: here}}
         """,
@@ -53,6 +57,9 @@ def test_everything_that_can_be_said_is_read(tmp_path: Path) -> None:
         raw_values=("country", "plan"),
         spool=SpoolLimits(max_bytes=2 << 30, segment_bytes=1 << 20),
         redact=RedactionRules(keys=("patient_id",), patterns=("MRN-\\d+",)),
+        spool_folder=tmp_path / "fast/spool",
+        drain_on_exit_s=2.5,
+        sync_timeout_s=30.0,
         document=settings.document,
         source=source,
     )
@@ -123,7 +130,13 @@ def test_an_absolute_log_and_a_file_url_stay_where_they_are(tmp_path: Path) -> N
     [
         ("mode: sync", "sync"),
         ("mode: turbo", "'turbo' is not one of memory, spool, spool+fsync"),
-        ("log: kafka://b1:9092/events", "kafka://"),
+        ("log: kafka://b1:9092", "names no topic"),
+        ("log: kafka:///events", "names no topic"),
+        ("log: kafka://b1:9092/..", "'..' is no name of a topic"),
+        ("log: kafka://u:secret@b1:9092/t", "the URL holds a user or a password"),
+        ("drain_on_exit_s: soon", "drain_on_exit_s: 'soon' is not a number of seconds"),
+        ("sync_timeout_s: -1", "sync_timeout_s: -1 is not a number of seconds"),
+        ("spool: {folder: 's3://b/c'}", "spool.folder: 's3://b/c' is not a folder"),
         ("log: s3://bucket/log", "s3://"),
         ("log: 5", "log: 5 is not a text"),
         ("project: ''", "project: '' is not a text"),
@@ -131,7 +144,7 @@ def test_an_absolute_log_and_a_file_url_stay_where_they_are(tmp_path: Path) -> N
         ("adopt: maybe", "adopt: 'maybe' is not true or false"),
         ("verify_inputs: 3", "verify_inputs: 3"),
         ("raw_values: country", "raw_values: 'country' is not a list"),
-        ("spool: {max_size: 5}", "spool.max_size is no setting (known: max_bytes, segment_bytes)"),
+        ("spool: {max_size: 5}", "spool.max_size is no setting (known: max_bytes, segment_bytes, folder)"),
         ("spool: 5", "spool must be a mapping"),
         ("spool: {max_bytes: lots}", "spool.max_bytes: 'lots' is not a number of bytes"),
         ("spool: {segment_bytes: 10}", "spool.segment_bytes: 10 is not at least 4096 bytes"),
@@ -161,7 +174,7 @@ def test_what_is_wrong_in_the_environment_is_named_by_its_variable(tmp_path: Pat
 
 
 def test_what_is_refused_names_what_is_supported(tmp_path: Path) -> None:
-    for environ in ({"HEADWATER_MODE": "sync"}, {"HEADWATER_LOG": "kafka://b:9092/t"}):
+    for environ in ({"HEADWATER_MODE": "sync"}, {"HEADWATER_LOG": "s3://b/t"}):
         with pytest.raises(Misconfigured) as caught:
             load(environ, tmp_path)
         assert "spool" in caught.value.remedy or "folder" in caught.value.remedy
@@ -228,26 +241,26 @@ def test_a_wrong_setting_does_not_switch_the_regulated_profile_off(
     here: Path, stated: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if stated == "file":
-        written(here, "profile: regulated\nlog: kafka://b:9092/t")
+        written(here, "profile: regulated\nlog: s3://b/t")
     else:
         monkeypatch.setenv("HEADWATER_PROFILE", "regulated")
-        monkeypatch.setenv("HEADWATER_LOG", "kafka://b:9092/t")
+        monkeypatch.setenv("HEADWATER_LOG", "s3://b/t")
     ran = []
 
     @step
     def train() -> None:
         ran.append(1)
 
-    with pytest.raises(Misconfigured, match="kafka"):
+    with pytest.raises(Misconfigured, match="s3"):
         configure()
     for _ in range(2):
-        with pytest.raises(Misconfigured, match="kafka"):
+        with pytest.raises(Misconfigured, match="s3"):
             train()
     assert ran == []
 
 
 def test_a_wrong_setting_stops_no_step_of_the_default_profile(here: Path) -> None:
-    written(here, "log: kafka://b:9092/t")
+    written(here, "log: s3://b/t")
     with pytest.raises(Misconfigured):
         configure()
     before = failures().get("settings test", 0)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from headwater.emitter.acks import acknowledge, acknowledged
 from headwater.emitter.emitter import Emitter
-from headwater.emitter.pruning import acknowledge, acknowledged, prune
+from headwater.emitter.pruning import prune
 from headwater.emitter.settings import Settings, SpoolLimits
 from headwater.emitter.spool import Spool
 from headwater.schemas.errors import Misconfigured

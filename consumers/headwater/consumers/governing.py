@@ -41,10 +41,11 @@ from headwater.consumers.store import Store
 from headwater.consumers.tables import dataset, event, governance, run_output, version
 from headwater.consumers.times import moment
 from headwater.emitter import settings as settings_
-from headwater.emitter.emitter import Receipt
+from headwater.emitter.emitter import Receipt, Unconfirmed
 from headwater.emitter.governing import state
 from headwater.emitter.redaction import Redactor
 from headwater.emitter.settings import Settings
+from headwater.emitter.topic import is_topic
 from headwater.schemas.errors import HeadwaterError, Misconfigured, Rejected, Retryable, shown
 from headwater.schemas.events import (
     AssetAliased,
@@ -130,15 +131,15 @@ class Curation:
     ) -> None:
         if not actor.strip():
             raise Rejected("nobody is named as saying it", remedy="name the actor")
-        if ":/" in str(log):
+        if ":/" in str(log) and not is_topic(str(log)):
             raise Misconfigured(
                 f"nothing can be said into {str(log).partition(':/')[0]}://…",
-                remedy="name the folder of segments that steps write to: --log PATH",
+                remedy="name the folder of segments, or the topic, that steps write to: --log PATH",
             )
         self._store = store
-        self._log = Path(log)
+        self._log = str(log)
         self._actor = actor
-        self._settings = settings_.load() if settings is None else settings
+        self._settings = (settings_.load() if settings is None else settings).with_log(log)
         self._now = now
         self._sleep = sleep
 
@@ -263,8 +264,10 @@ class Curation:
             with _looking(store) as connection:
                 said, notes = say(connection)
             said = Redactor(self._settings.redact).redact(said)
-            (receipt,) = state([said], replace(self._settings, log=self._log))
-            in_store, problem = self._bring_in(store, said.time, receipt)
+            (receipt,), late = self._stated(said)
+            in_store, problem = (
+                self._bring_in(store, said.time, receipt) if late is None else (False, late.message)
+            )
         return Recorded(
             kind=kind,
             namespace=said.asset.namespace,
@@ -287,8 +290,20 @@ class Curation:
             with opened(self._store) as store:
                 yield store
 
+    def _stated(self, said: AssetEvent) -> tuple[tuple[Receipt, ...], Unconfirmed | None]:
+        """Where the statement is, and why it is only in the spool so far, where that is so."""
+        try:
+            return state([said], self._settings), None
+        except Unconfirmed as late:
+            return (late.receipt,), late
+
     def _bring_in(self, store: Store, at: int, receipt: Receipt) -> tuple[bool, str | None]:
-        """Fold the event into the store; (whether it is there, why not). In the log it is in any case."""
+        """Fold the event into the store; (whether it is there, why not). In the log it is in any case.
+
+        Of a topic only the broker knows where in it the event is: its consumer brings it in.
+        """
+        if self._settings.topic is not None:
+            return self._is_brought_in(store, at, receipt), None
         partition = Partition(SEGMENTS, receipt.position.partition)
         bounds = {partition: receipt.position.offset + 1}
         try:

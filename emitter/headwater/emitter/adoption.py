@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from headwater.emitter.acks import acknowledge, acknowledged
 from headwater.emitter.files import FileOperations, LocalFiles
 from headwater.emitter.writer import OPEN_FOLDER, UNBEGUN_SUFFIX, created_us, now_us, write_all
 from headwater.schemas import jsontext
@@ -411,6 +412,9 @@ def _adopt_one(path: Path, locks: _Locks, aborts: list[tuple[str, bytes]], now: 
     if torn:
         files.truncate(file, end)
         log.warning("torn_tail_cut: %s: %d bytes", path, torn, extra={"bytes": torn})
+    if acknowledged(path) > frames:
+        # Power loss took delivered frames; what is appended now stands at their numbers and is not delivered.
+        acknowledge(path, frames)
     for _, value in aborts:
         write_all(files, file, frame := encode_frame(value, now))
         frames, end = frames + 1, end + len(frame)

@@ -33,10 +33,10 @@ import orjson
 from headwater.emitter import settings as settings_
 from headwater.emitter.redaction import Redactor
 from headwater.emitter.settings import Settings
-from headwater.emitter.sinks import EventSink, Position, QueueSink, SinkClosed
+from headwater.emitter.sinks import Confirming, EventSink, Position, QueueSink, SinkClosed
 from headwater.emitter.spool import Spool
 from headwater.emitter.writer import now_us
-from headwater.schemas.errors import Rejected
+from headwater.schemas.errors import Rejected, Retryable
 from headwater.schemas.events import Emission, Event, Run, RunClosed, RunFact
 from headwater.schemas.ids import uuid7
 from headwater.schemas.rendering import encode, render
@@ -63,6 +63,21 @@ class EventTooLarge(Rejected):
         self.facet_size = facet_size
 
 
+class Unconfirmed(Retryable):
+    """Mode `sync`: the broker has not acknowledged an event in time.
+
+    It is in the spool with its place in the chain, and will be delivered; emitting it again would double it.
+    """
+
+    def __init__(self, receipt: Receipt, topic: str, waited_s: float) -> None:
+        super().__init__(
+            f"{topic} has not acknowledged event {receipt.event_id} within {waited_s:g} s; "
+            "the event is in the spool and will be sent",
+            remedy="see to the broker; `headwater drain` sends what is left",
+        )
+        self.receipt = receipt
+
+
 class Receipt(NamedTuple):
     """An event was accepted: its id (sha256 of its bytes, hex), its place in the chain, and where it is."""
 
@@ -72,12 +87,16 @@ class Receipt(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """What became of this emitter's events; `reasons` counts refusals by error class."""
+    """What became of this emitter's events; `reasons` counts refusals by error class.
+
+    `unconfirmed` of the accepted ones were not acknowledged by the broker in time (mode `sync`).
+    """
 
     accepted: int
     refused: int
     deferred: int
     reasons: dict[str, int]
+    unconfirmed: int = 0
 
 
 class _Account:
@@ -108,6 +127,7 @@ class Emitter:
         self._now = now
         self._redactor = Redactor(settings.redact)
         self._regulated = settings.profile == "regulated"
+        self._confirms = settings.mode == "sync"
         self._begin()
         _emitters.add(self)
 
@@ -127,6 +147,7 @@ class Emitter:
         self._last_account: _Account | None = None
         self._accepted = 0
         self._reasons: Counter[str] = Counter()
+        self._unconfirmed = 0
         self._final = False
         self.closed = False
 
@@ -134,7 +155,8 @@ class Emitter:
     def stats(self) -> Stats:
         """Counts so far; a snapshot."""
         with self._lock:
-            return Stats(self._accepted, sum(self._reasons.values()), self._deferrals, dict(self._reasons))
+            refused = sum(self._reasons.values())
+            return Stats(self._accepted, refused, self._deferrals, dict(self._reasons), self._unconfirmed)
 
     def emit(self, event: Event, *, final: bool = False) -> Receipt | None:
         """Accept one event; None when it was refused (default profile), or put off by re-entrance.
@@ -156,7 +178,25 @@ class Emitter:
                 self._busy = False
             if self._deferred:
                 self._emit_deferred()
-            return receipt
+        if self._confirms and receipt is not None:
+            self._await_broker(receipt)
+        return receipt
+
+    def _await_broker(self, receipt: Receipt) -> None:
+        """Mode `sync`: return once the broker has the event.
+
+        Raises `Unconfirmed` when it takes too long, in the regulated profile; in the default profile that is
+        told once, and nobody waits again while the broker is away.
+        """
+        sink = self._sink
+        if not isinstance(sink, Confirming) or sink.confirm(receipt.position, patient=self._regulated):
+            return
+        error = Unconfirmed(receipt, str(self.settings.topic), self.settings.sync_timeout_s)
+        self._unconfirmed += 1
+        if self._regulated:
+            raise error
+        if self._unconfirmed == 1:
+            log.error("event_unconfirmed: %s", error, extra={"event_id": receipt.event_id})
 
     def close_run(self, run: Run, parent: Run | None = None, root: Run | None = None) -> Receipt | None:
         """Say that this emitter is done with `run`: `RunClosed`, with how many events it had here.
@@ -352,6 +392,8 @@ class _Opener:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pid = os.getpid()
+        if settings.topic is not None:
+            settings.topic.name  # noqa: B018 - several topics are refused before anything is emitted
 
     def __call__(self, emitter_id: str) -> EventSink:
         settings = self._settings
@@ -364,7 +406,12 @@ class _Opener:
             fsync=settings.mode == "spool+fsync",
             first=(lambda: _adopt(directory)) if adopts else None,
         )
-        return QueueSink(spool) if settings.mode == "memory" else spool
+        sink: EventSink = spool
+        if settings.topic is not None:
+            from headwater.emitter.drained import DrainedSpool  # a log in a folder never needs it
+
+            sink = DrainedSpool(spool, settings, others=self._pid == os.getpid())
+        return QueueSink(sink) if settings.mode == "memory" else sink
 
 
 def _adopt(directory: Path) -> None:

@@ -2,9 +2,10 @@
 
 `state` is for programs that write a few of them, a command line or a registry's hook. It is an
 emitter of its own that begins, speaks and ends: its chain is whole, its last event is marked as
-final, its segment is sealed. When it returns, the events have been flushed to the disk; when
-they cannot be, it raises, whatever the profile says, for a recall that nobody kept must not look
-like one. What a statement means and who reads it is not its business.
+final, its segment is sealed. When it returns, the events have been flushed to the disk, or
+acknowledged by the broker where the log is a topic; when they cannot be, it raises, whatever the
+profile says, for a recall that nobody kept must not look like one. What a statement means and who
+reads it is not its business.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from headwater.emitter import settings as settings_
-from headwater.emitter.emitter import Receipt, from_settings
+from headwater.emitter.emitter import Receipt, Unconfirmed, from_settings
 from headwater.emitter.settings import Settings
 from headwater.schemas.errors import Rejected
 from headwater.schemas.events import AssetEvent
@@ -24,18 +25,29 @@ def state(events: Sequence[AssetEvent], settings: Settings | None = None) -> tup
 
     Returns where each of them is. Raises `Rejected` when there are none, `Misconfigured` for
     wrong settings, `EventTooLarge`, `SpoolFull` or `Unwritable` for an event that was not kept;
-    those before it were.
+    those before it were. Raises `Unconfirmed` when the broker did not answer in time: then all of them
+    are kept in the spool, and will be delivered.
     """
     if not events:
         raise Rejected("there is nothing to state", remedy="give at least one event")
     chosen = settings_.load() if settings is None else settings
     # What dead processes left is adopted by those that record runs; this one is gone in a moment.
-    emitter = from_settings(replace(chosen, mode="spool+fsync", profile="regulated", adopt=False))
+    mode = "spool+fsync" if chosen.topic is None else "sync"
+    emitter = from_settings(replace(chosen, mode=mode, profile="regulated", adopt=False))
+    late: Unconfirmed | None = None
+    receipts = []
     try:
-        last = len(events) - 1
-        return tuple(_stated(emitter.emit(event, final=at == last)) for at, event in enumerate(events))
+        for at, event in enumerate(events):
+            try:
+                receipts.append(_stated(emitter.emit(event, final=at == len(events) - 1)))
+            except Unconfirmed as unconfirmed:
+                late = unconfirmed
+                receipts.append(unconfirmed.receipt)
     finally:
         emitter.close()
+    if late is not None:
+        raise late
+    return tuple(receipts)
 
 
 def _stated(receipt: Receipt | None) -> Receipt:

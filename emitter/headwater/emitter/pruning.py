@@ -1,7 +1,6 @@
 """Removing segments whose events are safe elsewhere.
 
-`{segment id}.ack` holds the number of frames, counted from the first, that a broker has
-acknowledged, as decimal digits and a newline. Whoever delivers writes it; without one
+`{segment id}.ack` says how much of a segment is (`headwater.emitter.acks`); without one
 nothing is ever removed, because then the segments are the log.
 
 A sealed segment goes when its `.ack` covers every frame of it, unless its emitter is not
@@ -10,46 +9,35 @@ done and the segment says which run that emitter has open: whoever adopts needs 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from headwater.emitter.acks import ACK_SUFFIX, acknowledged
 from headwater.emitter.adoption import Left, segments_of
 from headwater.emitter.files import FileOperations, LocalFiles
-from headwater.schemas.errors import Misconfigured, shown
-from headwater.schemas.segment import SegmentReader, list_segments, read_seal
-
-ACK_SUFFIX = ".ack"
+from headwater.schemas.errors import HeadwaterError
+from headwater.schemas.segment import Seal, SegmentReader, list_segments, read_seal
 
 
-def acknowledge(segment: Path, frames: int) -> None:
-    """Record that the first `frames` frames of `segment` are safe elsewhere; replaces what was recorded."""
-    unnamed = segment.with_suffix(f"{ACK_SUFFIX}.new")
-    unnamed.write_text(f"{frames}\n", encoding="ascii")
-    unnamed.rename(segment.with_suffix(ACK_SUFFIX))
+def prune(
+    directory: Path, *, delivered: Mapping[Path, int] | None = None, files: FileOperations | None = None
+) -> list[Path]:
+    """Remove what is sealed and acknowledged in full; returns what went, oldest first.
 
-
-def acknowledged(segment: Path) -> int:
-    """How many frames of `segment` are safe elsewhere; 0 when nothing says so."""
-    path = segment.with_suffix(ACK_SUFFIX)
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return 0
-    if not text.isdigit():
-        raise Misconfigured(f"{path}: {shown(text)} is no number of frames", remedy="remove the file")
-    return int(text)
-
-
-def prune(directory: Path, *, files: FileOperations | None = None) -> list[Path]:
-    """Remove what is sealed and acknowledged in full; returns what went, oldest first."""
+    `delivered` is what the caller knows to be safe beyond what it could write down: on a full disk
+    no `.ack` can be written, and only removing makes room.
+    """
     operations = files or LocalFiles()
-    segments = list_segments(directory)
-    unfinished = {_emitter(path) for path in segments if read_seal(path) is None}
+    known = delivered or {}
+    # Another process may remove any of them meanwhile: what is gone is nobody's.
+    seals = {path: seal for path in list_segments(directory) if (seal := _seal(path)) is not None}
+    unfinished = {_emitter(path) for path, seal in seals.items() if seal is _UNSEALED}
     pruned = []
-    for path in segments:
-        seal = read_seal(path)
-        if seal is None or acknowledged(path) < seal.frames:
+    for path, seal in seals.items():
+        if seal is _UNSEALED or max(acknowledged(path), known.get(path, 0)) < seal.frames:
             continue
-        if (emitter := _emitter(path)) in unfinished and _opens_a_run(directory, path, emitter):
+        emitter = _emitter(path)
+        if emitter is None or (emitter in unfinished and _opens_a_run(directory, path, emitter)):
             continue
         operations.remove(path)
         # The record of delivery goes after the segment it is about, or a crash would undo it.
@@ -58,9 +46,24 @@ def prune(directory: Path, *, files: FileOperations | None = None) -> list[Path]
     return pruned
 
 
-def _emitter(path: Path) -> str:
-    with SegmentReader(path) as reader:
-        return reader.header.emitter_id
+_UNSEALED = Seal(sealed_at=0, frames=0, sha256=b"")
+
+
+def _seal(path: Path) -> Seal | None:
+    """The seal, `_UNSEALED`, or None for a file that is gone."""
+    try:
+        return read_seal(path) or _UNSEALED
+    except FileNotFoundError:
+        return None
+
+
+def _emitter(path: Path) -> str | None:
+    """Whose segment it is; None for a file that is gone, or whose header cannot be read."""
+    try:
+        with SegmentReader(path) as reader:
+            return reader.header.emitter_id
+    except (HeadwaterError, FileNotFoundError):
+        return None
 
 
 def _opens_a_run(directory: Path, path: Path, emitter_id: str) -> bool:

@@ -1,14 +1,16 @@
 """What a person decided about this project: headwater.yaml, overruled by the environment.
 
     project: crm
-    log: ${HEADWATER_LOG:-.headwater/log}      # a folder on a local file system
+    log: ${HEADWATER_LOG:-.headwater/log}      # a folder on a local file system, or kafka://host:9092/topic
     store: sqlite:///.headwater/lineage.db     # the consumers' business, kept as it is
-    mode: spool                                # memory | spool | spool+fsync
+    mode: spool                                # memory | spool | spool+fsync | sync
     profile: default                           # regulated: an event that is not kept raises
     adopt: true                                # close what dead processes left open
     verify_inputs: off                         # sampled | full: find inputs changed in place
     raw_values: [country]                      # columns whose values may appear in metadata
-    spool:  {max_bytes: 10 GiB, segment_bytes: 64 MiB}
+    spool:  {max_bytes: 10 GiB, segment_bytes: 64 MiB, folder: .headwater/spool}
+    drain_on_exit_s: 5                         # how long a process that ends waits for Kafka
+    sync_timeout_s: 10                         # how long mode `sync` waits for it
     redact: {keys: [patient_id], patterns: ['\\bMRN-\\d{8}\\b']}
 
 The file is $HEADWATER_CONFIG, else the nearest headwater.yaml upward of the working
@@ -21,18 +23,22 @@ needs that text. Nothing here is created or opened for writing.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from headwater.emitter.topic import SCHEME, Topic, is_topic, topic_of
 from headwater.schemas.errors import Misconfigured, shown
 
 FILE_NAME = "headwater.yaml"
-MODES = ("memory", "spool", "spool+fsync")
+MODES = ("memory", "spool", "spool+fsync", "sync")
 PROFILES = ("default", "regulated")
+DRAIN_ON_EXIT_S = 5.0
+SYNC_TIMEOUT_S = 10.0
 VERIFY_INPUTS = ("off", "sampled", "full")
 
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
@@ -41,7 +47,10 @@ _UNITS = {"B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 _LEAST_SEGMENT_BYTES = 4096
 # What the emitter itself needs; `store` and all else is for others, who may not run here.
 _OWN = frozenset(
-    {"project", "log", "mode", "profile", "adopt", "verify_inputs", "raw_values", "spool", "redact"}
+    {
+        *("project", "log", "mode", "profile", "adopt", "verify_inputs", "raw_values", "spool", "redact"),
+        *("drain_on_exit_s", "sync_timeout_s"),
+    }
 )
 # Of a file that is no YAML, this line still says what was meant.
 _REGULATED_LINE = re.compile(rb"(?m)^profile[ \t]*:[ \t]*[\"']?regulated\b")
@@ -55,6 +64,9 @@ _ENVIRONMENT = {
     "HEADWATER_VERIFY_INPUTS": ("verify_inputs",),
     "HEADWATER_SPOOL_MAX_BYTES": ("spool", "max_bytes"),
     "HEADWATER_SPOOL_SEGMENT_BYTES": ("spool", "segment_bytes"),
+    "HEADWATER_SPOOL_FOLDER": ("spool", "folder"),
+    "HEADWATER_DRAIN_ON_EXIT_S": ("drain_on_exit_s",),
+    "HEADWATER_SYNC_TIMEOUT_S": ("sync_timeout_s",),
 }
 
 
@@ -78,11 +90,13 @@ class RedactionRules:
 class Settings:
     """Everything decided, checked; `document` is the whole file, `source` where it was found.
 
+    `log` is the folder that events are put into; where there is a `topic`, they go on from there.
     `unset` says which variable each text lacks that stayed as it was written, by its key.
     """
 
     project: str = "default"
     log: Path = Path(".headwater/log")
+    topic: Topic | None = None
     store: str = "sqlite:///.headwater/lineage.db"
     mode: str = "spool"
     profile: str = "default"
@@ -90,10 +104,29 @@ class Settings:
     verify_inputs: str = "off"
     raw_values: tuple[str, ...] = ()
     spool: SpoolLimits = SpoolLimits()
+    spool_folder: Path = Path(".headwater/spool")
+    drain_on_exit_s: float = DRAIN_ON_EXIT_S
+    sync_timeout_s: float = SYNC_TIMEOUT_S
     redact: RedactionRules = RedactionRules()
     document: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None
     unset: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def log_url(self) -> str:
+        """The log as its readers name it: the topic's URL, or the folder."""
+        return str(self.log) if self.topic is None else self.topic.url
+
+    def with_log(self, log: str | Path) -> Settings:
+        """These settings for another log: a folder, or a topic's URL."""
+        text = str(log)
+        if not is_topic(text):
+            _require_folder(text.removeprefix("file://"), "log")
+            return replace(
+                self, log=Path(text.removeprefix("file://")), topic=None, mode=_without_broker(self.mode)
+            )
+        topic = topic_of(text)
+        return replace(self, log=_spool_of(self.spool_folder, topic), topic=topic)
 
     def require(self, key: str) -> None:
         """Raises `Misconfigured` when a text at `key` (`stacks.prod`) or below it lacks a variable."""
@@ -185,17 +218,23 @@ def _load(variables: Mapping[str, str], folder: Path) -> Settings:
     unset: dict[str, str] = {}
     document = {} if source is None else _read(source, variables, unset)
     checked = _Checked(document, str(source) if source else "the defaults", variables)
-    home = folder if source is None or "HEADWATER_LOG" in variables else source.parent
+    base = folder if source is None else source.parent
+    spool = _spool_folder(checked, base, folder)
+    log, topic = _log(checked, folder if "HEADWATER_LOG" in variables else base, spool)
     return Settings(
         project=checked.text("project", "default"),
-        log=_log_folder(checked, home),
+        log=log,
+        topic=topic,
         store=checked.text("store", "sqlite:///.headwater/lineage.db"),
-        mode=_mode(checked),
+        mode=_mode(checked, topic),
         profile=checked.one_of("profile", PROFILES),
         adopt=checked.flag("adopt", default=True),
         verify_inputs=checked.one_of("verify_inputs", VERIFY_INPUTS),
         raw_values=checked.texts("raw_values"),
         spool=_limits(checked),
+        spool_folder=spool,
+        drain_on_exit_s=checked.seconds("drain_on_exit_s", DRAIN_ON_EXIT_S),
+        sync_timeout_s=checked.seconds("sync_timeout_s", SYNC_TIMEOUT_S),
         redact=_rules(checked),
         document=document,
         source=source,
@@ -349,6 +388,18 @@ class _Checked:
             _wrong(place, value, "true or false")
         return spelled
 
+    def seconds(self, key: str, default: float) -> float:
+        value, place = self.value(key)
+        if value is None:
+            return default
+        try:
+            seconds = float("nan" if isinstance(value, bool) else value)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            _wrong(place, value, "a number of seconds such as 5 or 0.5")
+        return seconds
+
     def size(self, *path: str, default: int, least: int) -> int:
         value, place = self.value(*path)
         if value is None:
@@ -366,31 +417,58 @@ def _wrong(place: str, value: object, rule: str) -> NoReturn:
     raise Misconfigured(f"{place}: {shown(value)} is not {rule}")
 
 
-def _mode(checked: _Checked) -> str:
+def _mode(checked: _Checked, topic: Topic | None) -> str:
     value, place = checked.value("mode")
-    if value == "sync":
+    mode = "spool" if value is None else checked.one_of("mode", MODES)
+    if mode == "sync" and topic is None:
         raise Misconfigured(
-            f"{place}: `sync` waits for a Kafka broker's answer, and this version writes local segments only",
-            remedy=f"use {', '.join(MODES[1:])} or memory",
+            f"{place}: `sync` waits for a Kafka broker's answer, and the log is a folder",
+            remedy="name a topic in `log` (kafka://host:9092/topic), or use spool+fsync",
         )
-    return "spool" if value is None else checked.one_of("mode", MODES)
+    return mode
 
 
-def _log_folder(checked: _Checked, home: Path) -> Path:
+def _without_broker(mode: str) -> str:
+    """What comes nearest to a mode where there is no broker to wait for."""
+    return "spool+fsync" if mode == "sync" else mode
+
+
+def _log(checked: _Checked, home: Path, spool: Path) -> tuple[Path, Topic | None]:
+    """The folder that events are put into, and the topic that they go on to."""
     place = checked.value("log")[1]
     text = checked.text("log", ".headwater/log")
+    if is_topic(text):
+        topic = topic_of(text, place)
+        return _spool_of(spool, topic), topic
     path = text.removeprefix("file://")
+    _require_folder(path, place)
+    return home / Path(path).expanduser(), None
+
+
+def _require_folder(path: str, place: str) -> None:
     if "://" in path:
-        scheme = path.partition("://")[0]
         raise Misconfigured(
-            f"{place}: a log at {scheme}:// is not supported by this version",
-            remedy="use a folder on a local file system, such as .headwater/log",
+            f"{place}: a log at {path.partition('://')[0]}:// is not supported by this version",
+            remedy=f"use a folder on a local file system, such as .headwater/log, or {SCHEME}host:9092/topic",
         )
-    return home / Path(path).expanduser()
+
+
+def _spool_of(folder: Path, topic: Topic) -> Path:
+    """Each topic has a folder of its own: what was meant for one must not go to another."""
+    return folder / topic.names[0]
+
+
+def _spool_folder(checked: _Checked, home: Path, cwd: Path) -> Path:
+    value, place = checked.value("spool", "folder")
+    if value is None:
+        return home / ".headwater/spool"
+    if not isinstance(value, str) or not value.strip() or "://" in value:
+        _wrong(place, value, "a folder on a local file system")
+    return (cwd if place.startswith("environment") else home) / Path(value).expanduser()
 
 
 def _limits(checked: _Checked) -> SpoolLimits:
-    checked.section("spool", ("max_bytes", "segment_bytes"))
+    checked.section("spool", ("max_bytes", "segment_bytes", "folder"))
     return SpoolLimits(
         max_bytes=checked.size("spool", "max_bytes", default=SpoolLimits().max_bytes, least=0),
         segment_bytes=checked.size(

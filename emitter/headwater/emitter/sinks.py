@@ -2,6 +2,7 @@
 
     EventSink      the promise
     ├── Spool      segment files (headwater.emitter.spool): the default, and the embedded log
+    ├── DrainedSpool  the same, and on to Kafka (headwater.emitter.drained)
     ├── QueueSink  a bounded queue in memory before another sink: fast, and lost with the process
     └── MemorySink keeps the values; for programs and tests that want to look at them
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from headwater.schemas.errors import HeadwaterError, Rejected, Retryable
 
@@ -65,6 +66,14 @@ class EventSink(Protocol):
     def append(self, value: bytes) -> Position: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """A sink behind which something else is, which acknowledges events later."""
+
+    def confirm(self, position: Position, *, patient: bool = True) -> bool:
+        """Whether the event at `position` was acknowledged before the time was up."""
 
 
 class MemorySink:

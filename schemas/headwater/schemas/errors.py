@@ -92,6 +92,7 @@ class Corrupt(HeadwaterError):
         self.start = start
         self.end = end
         self.offset = offset
+        self.found = found
 
 
 class Misconfigured(HeadwaterError):

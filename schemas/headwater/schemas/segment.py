@@ -176,6 +176,11 @@ class SegmentReader:
         """Whether the seal was reached: `read` returned everything there will ever be."""
         return self.seal is not None
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the file has no name any more: what is appended under its name is not here."""
+        return os.fstat(self._file).st_nlink == 0
+
     def close(self) -> None:
         """Give the file back; may be called twice."""
         if self._file >= 0:

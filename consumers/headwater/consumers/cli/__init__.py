@@ -71,7 +71,7 @@ def _failed(error: Exception, *, debug: bool) -> int:
         raise error
     if isinstance(error, HeadwaterError):
         _say(str(error))
-        return _code(error)
+        return code_of(error)
     if isinstance(error, ImportError):
         _say(f"{error.name} cannot be imported (pip install 'headwater[consumers]')")
         return MISCONFIGURED
@@ -79,7 +79,7 @@ def _failed(error: Exception, *, debug: bool) -> int:
     return BUG
 
 
-def _code(error: Exception) -> int:
+def code_of(error: Exception) -> int:
     from headwater.consumers.answers import Ambiguous, Unknown
     from headwater.schemas.errors import Corrupt, Misconfigured, Rejected, Retryable
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "gaps": "headwater.consumers.cli.lacks:gaps",
     "emitters": "headwater.consumers.cli.senders:emitters",
     "quarantine": "headwater.consumers.cli.parked:quarantine",
+    "drain": "headwater.consumers.cli.drain:drain",
     "store": "headwater.consumers.cli.upkeep:store",
     "log": "headwater.consumers.cli.upkeep:log",
     "demo": "headwater.consumers.cli.story:demo",
@@ -45,7 +46,10 @@ _GROUPS = (
     ("Ask", ("lineage", "show", "runs", "assets", "search", "metrics", "diff", "impact", "export")),
     ("Make it again", ("recipe", "reproduce", "drift")),
     ("Govern", ("tag", "describe", "own", "alias", "recall")),
-    ("Keep the store", ("consume", "replay", "verify", "gaps", "emitters", "quarantine", "store", "log")),
+    (
+        "Keep the store",
+        ("consume", "replay", "verify", "gaps", "emitters", "quarantine", "drain", "store", "log"),
+    ),
     ("Begin", ("demo", "completion")),
 )
 

@@ -60,9 +60,11 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     if store is not None and log is not None and config is None and not on_kafka:
         return Places(store=store, log=log)
     found = settings_of(ctx, config)
+    log = log or found.log_url
+    on_kafka = log.startswith("kafka://")
     return Places(
         store=store or _store(found),
-        log=log or str(found.log),
+        log=log,
         kafka=_kafka(found) if on_kafka else {},
     )
 
@@ -76,6 +78,19 @@ def settings_of(ctx: click.Context, config: str | None) -> Settings:
     if config := config or given.config:
         variables["HEADWATER_CONFIG"] = str(Path(config).absolute())
     return settings.load(variables, Path.cwd())
+
+
+def writing(ctx: click.Context, log: str | None, config: str | None) -> Settings:
+    """What was decided for the project, with the log that the command names: for those who write to it."""
+    given = ctx.find_object(Given) or Given()
+    named = log or given.log
+    found = settings_of(ctx, config)
+    return found if named is None else found.with_log(named)
+
+
+def spool_of(ctx: click.Context, log: str | None, config: str | None) -> Path:
+    """The folder that events of the log are put into first."""
+    return writing(ctx, log, config).log
 
 
 def _kafka(found: Settings) -> Mapping[str, Any]:

@@ -282,18 +282,17 @@ def _dry(plan: Plan, as_json: bool) -> int:
 
 
 def _record(ctx: click.Context, config: str | None, places: Places, found: Reproduction) -> None:
-    from dataclasses import replace
-
     from headwater.consumers.cli.places import settings_of
     from headwater.consumers.reproducing import record
     from headwater.schemas.errors import Misconfigured
 
-    if "://" in places.log and not places.log.startswith("file://"):
+    try:
+        settings = settings_of(ctx, config).with_log(places.log)
+    except Misconfigured as wrong:
         raise Misconfigured(
-            f"the outcome is {found.outcome}, and cannot be recorded: {places.log} is no folder",
-            remedy="--no-record, or --log FOLDER",
-        )
-    settings = replace(settings_of(ctx, config), log=Path(places.log.removeprefix("file://")))
+            f"the outcome is {found.outcome}, and cannot be recorded: {wrong.message}",
+            remedy=f"{wrong.remedy}, or --no-record",
+        ) from wrong
     record(found, settings)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headwater.consumers.cli import NO
 from headwater.consumers.cli.output import json_option, print_json, print_lines, print_text, table
-from headwater.consumers.cli.places import resolve, with_places
+from headwater.consumers.cli.places import resolve, spool_of, with_places
 
 if TYPE_CHECKING:
     from headwater.consumers.log import Log, Partition
@@ -163,7 +162,7 @@ def adopt(ctx: click.Context, as_json: bool, store: str | None, log: str | None,
     """
     from headwater.emitter.adoption import adopt as close
 
-    adopted = close(Path(resolve(ctx, store, log, config).log))
+    adopted = close(spool_of(ctx, log, config))
     if as_json:
         print_json(
             {

@@ -1,0 +1,473 @@
+"""From a spool to a topic: every event of a folder of segments, in each emitter's order, at least once.
+
+`Drain.turn` does a bit of everything, in this order:
+
+    look at the folder, claim what nobody delivers     crash here: the claim goes with the process
+    send what was not sent                             records may be in the topic, and are not known to be
+    hear what the broker acknowledged                  the same
+    write down how far that goes (`.ack`)              crash before: what follows `.ack` is sent again
+    remove segments that are sealed and delivered      crash before: the next one removes them
+
+So a record may be in the topic twice after a kill, and readers count it once, by its event id. It is never
+missing: nothing advances but on the broker's answer.
+
+    broker away, no leader, too few replicas   waited for, for ever; one line when it begins, one when it ends
+    one record can never be taken              kept aside (`headwater.emitter.parking`); its neighbours go on
+    no record can be taken (rights, topic)     delivery halts, is tried again, and says what to do
+    producer at its end                        another one goes on from what was acknowledged
+
+Not its business: adopting what dead processes left open, and when to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from headwater.emitter.acks import acknowledge
+from headwater.emitter.claims import claim
+from headwater.emitter.outgoing import Batch, Outgoing, Stream, is_delivered, waiting
+from headwater.emitter.parking import park
+from headwater.emitter.pruning import prune
+from headwater.emitter.topic_writer import Failure, Means, TopicWriter
+from headwater.emitter.writer import now_us
+from headwater.schemas.errors import Corrupt, HeadwaterError, Retryable
+from headwater.schemas.segment import Frame, SegmentReader, list_segments
+
+log = logging.getLogger("headwater.emitter")
+
+WINDOW_RECORDS = 20_000
+WINDOW_BYTES = 32 << 20
+BATCH_RECORDS = 500
+BATCH_BYTES = 1 << 20
+# So often the thread lets go of the interpreter: a step that emits meanwhile must not wait for a batch.
+RECORDS_A_BREATH = 8
+LOOK_S = 0.25
+EAGER_LOOK_S = 0.02
+OTHERS_LOOK_S = 1.0
+WRITE_S = 0.2
+PRUNE_S = 1.0
+STALLED_S = 10.0
+BACKOFF_S = (0.5, 30.0)
+
+
+class Drain:
+    """Delivers the segments in `directory`; for one thread.
+
+    `own` is the emitter of this process: its segments are claimed at once and kept. With `others` whatever
+    else nobody delivers is delivered, too.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        open_writer: Callable[[], TopicWriter],
+        *,
+        own: str | None = None,
+        others: bool = True,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.directory = directory
+        #: How many events were delivered, and how many kept aside.
+        self.delivered = 0
+        self.parked = 0
+        #: Why nothing can be delivered until a person has changed something.
+        self.halted: HeadwaterError | None = None
+        self._open_writer = open_writer
+        self._own = own
+        self._others = others
+        self._clock = monotonic
+        self._writer: TopicWriter | None = None
+        self._emitters: dict[Path, str] = {}
+        self._streams: dict[str, Stream] = {}
+        self._done: dict[Path, int] = {}
+        self._to_prune = False
+        self._outstanding = 0
+        self._outstanding_bytes = 0
+        # Values of which one was refused, and the one of them that is out by itself.
+        self._suspects: set[int] = set()
+        self._alone: tuple[Outgoing, Frame] | None = None
+        self._looked = self._looked_at_others = self._written = self._pruned = -1e9
+        self._progressed = monotonic()
+        self._outage: float | None = None
+        self._not_before = 0.0
+        self._backoff = BACKOFF_S[0]
+        self._told: set[str] = set()
+
+    # -- what others ask -----------------------------------------------------------------
+
+    @property
+    def outstanding(self) -> int:
+        """How many records were sent and not answered."""
+        return self._outstanding
+
+    @property
+    def away(self) -> HeadwaterError | None:
+        """Why records wait: no answer, or `Misconfigured` where the cluster does not let us in."""
+        if self._writer is None:
+            return None
+        if self._writer.refused is not None:
+            return self._writer.refused
+        if self._writer.away is not None:
+            return Retryable(f"{self._writer.topic}: {self._writer.away}", remedy="it is tried again")
+        return None
+
+    @property
+    def damaged(self) -> list[HeadwaterError]:
+        """What keeps single emitters' events from being delivered."""
+        return [stream.damaged for stream in self._streams.values() if stream.damaged is not None]
+
+    @property
+    def owns(self) -> bool:
+        """Whether we, and nobody else, deliver our own segments."""
+        return self._own in self._streams
+
+    @property
+    def own_delivered(self) -> bool:
+        """Whether nothing of our own, or of what we sent for others, is left to deliver."""
+        if self._outstanding:
+            return False
+        self._looked = -1e9
+        self._look(self._clock())
+        own = [path for path, emitter in self._emitters.items() if emitter == self._own]
+        return all(path in self._done or not waiting(path) for path in own)
+
+    def delivered_of(self, segment_id: str) -> int:
+        """How many frames of one of our own segments are safe elsewhere."""
+        stream = self._streams.get(self._own or "")
+        for segment in stream.segments if stream else ():
+            if segment.segment_id == segment_id:
+                return segment.delivered
+        return self._done.get(self.directory / f"{segment_id}.seg", 0)
+
+    # -- one turn ------------------------------------------------------------------------
+
+    def turn(self, wait_s: float) -> bool:
+        """Do what can be done now, and wait so long at most for answers; whether anything moved."""
+        now = self._clock()
+        self._look(now)
+        moved = False
+        if now >= self._not_before:
+            moved = self._send(now)
+        before = self.delivered
+        self._hear(0 if moved else wait_s)
+        if self._writer is not None and self._writer.failure is not None:
+            self._recover(self._writer.failure)
+        moved = moved or self.delivered > before
+        self._watch(self._clock(), progress=self.delivered > before)
+        self._write_down(now)
+        self._prune(now)
+        return moved
+
+    def close(self) -> None:
+        """Write down how far it went, and let others go on; what was sent and not answered is sent again."""
+        self._settle()
+        self._write_down(None)
+        self._prune(None)
+        for stream in self._streams.values():
+            for segment in stream.segments:
+                segment.rewind()
+            stream.claim.release(done=stream.emitter_id not in self._emitters.values())
+        self._streams.clear()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # -- which segments ------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Look at the folder now, also for what others left."""
+        self._looked = self._looked_at_others = -1e9
+        self._look(self._clock())
+
+    def _look(self, now: float) -> None:
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        others = self._others and now - self._looked_at_others >= OTHERS_LOOK_S
+        if others:
+            self._looked_at_others = now
+        paths = list_segments(self.directory)
+        known = {path: self._emitters.get(path) or _emitter_of(path) for path in paths}
+        self._emitters = {path: emitter for path, emitter in known.items() if emitter is not None}
+        for path, emitter in self._emitters.items():
+            if path in self._done:
+                continue
+            stream = self._streams.get(emitter)
+            if stream is None and (emitter == self._own or (others and not is_delivered(path))):
+                stream = self._claimed(emitter)
+            if stream is not None:
+                stream.add(path)
+        self._let_go()
+
+    def _claimed(self, emitter: str) -> Stream | None:
+        try:
+            taken = claim(self.directory, emitter)
+        except OSError as error:
+            self._say_once(f"segments_not_claimed: {error}")
+            return None
+        if taken is None:
+            return None
+        stream = self._streams[emitter] = Stream(emitter, taken)
+        for path, other in self._emitters.items():
+            if other == emitter and path not in self._done and not is_delivered(path):
+                stream.add(path)
+        return stream
+
+    def _let_go(self) -> None:
+        """Give back the claims on others' segments of which nothing is left."""
+        left = set(self._emitters.values())
+        for emitter, stream in list(self._streams.items()):
+            if emitter != self._own and not stream.segments:
+                stream.claim.release(done=emitter not in left)
+                del self._streams[emitter]
+
+    # -- sending -------------------------------------------------------------------------
+
+    def _send(self, now: float) -> bool:
+        moved = False
+        for stream in list(self._streams.values()):
+            try:
+                while stream.damaged is None and self._send_of(stream):
+                    moved = True
+            except Corrupt as damage:
+                stream.damaged = damage
+                log.error("segment_damaged: %s", damage, extra={"emitter": stream.emitter_id})
+            except (HeadwaterError, OSError) as error:
+                self._halt(error if isinstance(error, HeadwaterError) else _unreadable(error))
+            if self._writer is not None and self._writer.failure is not None:
+                break
+        if not moved and now - self._looked > EAGER_LOOK_S:
+            # An emitter may have begun its next segment.
+            self._looked = -1e9
+        return moved
+
+    def _send_of(self, stream: Stream) -> bool:
+        """Send one batch of a stream, from its first segment that has frames; whether there was one."""
+        # A later segment proves that an earlier one is complete, if it was known before that was read.
+        for segment in list(stream.segments):
+            room = WINDOW_RECORDS - self._outstanding
+            if room <= 0 or self._outstanding_bytes >= WINDOW_BYTES or self._alone is not None:
+                return False
+            try:
+                frames = segment.read(min(room, BATCH_RECORDS), BATCH_BYTES)
+            except Retryable:
+                return False  # begun, and without a header yet
+            except FileNotFoundError:
+                stream.segments.remove(segment)
+                return False
+            if self._suspects:
+                frames = self._set_apart(segment, frames)
+            if frames:
+                return self._send_frames(segment, frames)
+            if not segment.in_sight:
+                return False
+        return False
+
+    def _set_apart(self, segment: Outgoing, frames: list[Frame]) -> list[Frame]:
+        """What may go together: frames under no suspicion, or one that is, when nothing else is out."""
+        first = next((at for at, frame in enumerate(frames) if hash(frame.value) in self._suspects), None)
+        if first is None:
+            return frames
+        kept = frames[:first] or ([] if self._outstanding else frames[:1])
+        if kept and not first:
+            self._alone = (segment, frames[0])
+        if len(kept) < len(frames):
+            segment.unread(frames[len(kept)])
+        return kept
+
+    def _send_frames(self, segment: Outgoing, frames: list[Frame]) -> bool:
+        writer = self._writer
+        if writer is None:
+            try:
+                writer = self._writer = self._open_writer()
+            except HeadwaterError:
+                segment.rewind()
+                raise
+        if not self._outstanding:
+            self._progressed = self._clock()
+        batch = Batch(writer)
+        told, sent, send, poll = batch.told, batch.sent, writer.send, writer.poll
+        failure: Failure | None = None
+        for number, frame in enumerate(frames):
+            failure = send(frame.value, frame.append_time, told)
+            if failure is None:
+                sent(frame)
+            elif failure.means is Means.PARK and self._keep_aside(segment, frame, failure):
+                batch.handled(frame)
+            else:
+                segment.unread(frame)
+                break
+            if number % RECORDS_A_BREATH == 0:
+                poll(0)
+        if batch.count:
+            segment.batches.append(batch)
+            self._outstanding += batch.count
+            self._outstanding_bytes += batch.size
+        return failure is None and writer.failure is None
+
+    def _keep_aside(self, segment: Outgoing, frame: Frame, failure: Failure) -> bool:
+        """Whether the event is on the disk elsewhere, so that it may be passed over."""
+        try:
+            path = park(
+                self.directory,
+                segment_id=segment.segment_id,
+                offset=frame.offset,
+                value=frame.value,
+                append_time=frame.append_time,
+                reason=str(failure.error),
+                now=now_us,
+            )
+        except OSError as error:
+            self._halt(_unreadable(error))
+            return False
+        self.parked += 1
+        log.error(
+            "event_kept_aside: %s: %s; then `headwater drain --parked` sends it",
+            path,
+            failure.error,
+            extra={"path": str(path)},
+        )
+        return True
+
+    # -- hearing -------------------------------------------------------------------------
+
+    def _hear(self, wait_s: float) -> None:
+        if self._writer is not None:
+            self._writer.poll(wait_s if self._outstanding else 0)
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._outstanding:
+            return
+        for stream in self._streams.values():
+            for segment in stream.segments:
+                if segment.batches:
+                    records, size = segment.settle()
+                    self._outstanding -= records
+                    self._outstanding_bytes -= size
+                    self.delivered += records
+        if self._alone is not None and not self._outstanding:
+            self._suspects.discard(hash(self._alone[1].value))
+            self._alone = None
+
+    def _recover(self, failure: Failure) -> None:
+        """The producer has stopped: another one goes on from what was acknowledged."""
+        self._settle()
+        alone, self._alone = self._alone, None
+        for segment in self._segments():
+            if segment.batches:
+                segment.rewind()
+        self._outstanding = self._outstanding_bytes = 0
+        if self._writer is not None:
+            self._suspects |= self._writer.suspects
+            self._writer.close()
+            self._writer = None
+        if failure.means is Means.HALT:
+            self._halt(failure.error)
+        elif failure.means is Means.PARK and alone is not None:
+            segment, frame = alone
+            if self._keep_aside(segment, frame, failure):
+                self._suspects.discard(hash(frame.value))
+                segment.skip(frame)
+        elif failure.means is Means.RENEW or not self._suspects:
+            self._say_once(f"producer_renewed: {failure.error}")
+            self._hold_back()
+
+    def _halt(self, error: HeadwaterError) -> None:
+        self.halted = error
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            log.error("delivery_halted: %s; events stay in %s", error, self.directory)
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        self._not_before = self._clock() + self._backoff
+        self._backoff = min(2 * self._backoff, BACKOFF_S[1])
+
+    def _watch(self, now: float, *, progress: bool) -> None:
+        """Tell of an outage when it begins and when it ends."""
+        writer = self._writer
+        if progress:
+            waited = None if self._outage is None else now - self._outage
+            if waited is not None or self.halted is not None:
+                log.warning("delivery_resumed: after %.0f s", waited or 0.0)
+            self._progressed, self._outage, self.halted = now, None, None
+            self._backoff = BACKOFF_S[0]
+            self._told.clear()
+            if writer is not None:
+                writer.reached()
+        elif self._outage is None and self._outstanding and writer is not None:
+            why = writer.refused or writer.away
+            if why is not None or now - self._progressed > STALLED_S:
+                self._outage = self._progressed
+                told = log.error if writer.refused else log.warning
+                told(
+                    "delivery_waits: %s; events stay in %s until it answers",
+                    why or f"{writer.topic} acknowledges nothing",
+                    self.directory,
+                    extra={"outstanding": self._outstanding},
+                )
+
+    # -- writing down --------------------------------------------------------------------
+
+    def _write_down(self, now: float | None) -> None:
+        if now is not None and self._outstanding and now - self._written < WRITE_S:
+            return
+        for segment in self._segments():
+            if segment.delivered != segment.written and not self._acknowledged(segment):
+                break
+        for stream in self._streams.values():
+            for segment in stream.finished():
+                self._done[segment.path] = segment.delivered
+                self._to_prune = True
+        if now is not None:
+            self._written = now
+
+    def _acknowledged(self, segment: Outgoing) -> bool:
+        """Write `.ack`; a disk that is full keeps us from it, and loses nothing."""
+        try:
+            acknowledge(segment.path, segment.delivered)
+        except OSError as error:
+            self._say_once(f"ack_not_written: {segment.path}: {error.strerror}")
+            return False
+        segment.written = segment.delivered
+        return True
+
+    def _prune(self, now: float | None) -> None:
+        closing = now is None and any(path in self._emitters for path in self._done)
+        if not closing and (not self._to_prune or (now is not None and now - self._pruned < PRUNE_S)):
+            return
+        self._to_prune = False
+        if now is not None:
+            self._pruned = now
+        try:
+            pruned = prune(self.directory, delivered=self._done)
+        except (HeadwaterError, OSError) as error:
+            self._say_once(f"segments_not_removed: {error}")
+            return
+        for path in pruned:
+            self._emitters.pop(path, None)
+
+    def _segments(self) -> Iterator[Outgoing]:
+        for stream in self._streams.values():
+            yield from stream.segments
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            log.warning("%s", text)
+
+
+def _emitter_of(path: Path) -> str | None:
+    """Who wrote a segment; None while its header cannot be read."""
+    with contextlib.suppress(HeadwaterError, OSError), SegmentReader(path) as reader:
+        return reader.header.emitter_id
+    return None
+
+
+def _unreadable(error: OSError) -> Retryable:
+    return Retryable(f"{error.filename or 'the spool'}: {error.strerror}", remedy="see to the disk")

@@ -1,0 +1,250 @@
+"""A spool whose events go on to Kafka: the sink of a log at kafka://…
+
+`append` keeps the event in this process's segment, as `Spool` does, and waits for no network. A thread
+of this process, begun with the first event, delivers what the spool holds (`headwater.emitter.delivery`).
+Where Kafka's client is not installed, or the broker is away, events stay where they are: the next process
+of this spool, or `headwater drain`, delivers them.
+
+`confirm` is what mode `sync` adds: it returns once the broker has acknowledged an event. `close` seals,
+then waits `drain_on_exit_s` at most, and says what it left.
+
+A forked child opens a sink of its own; of its parent's it closes the descriptors and touches nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headwater.emitter.acks import acknowledged
+from headwater.emitter.settings import Settings
+from headwater.emitter.sinks import Position
+from headwater.emitter.spool import Spool
+from headwater.schemas.errors import HeadwaterError, Misconfigured
+
+if TYPE_CHECKING:
+    from headwater.emitter.delivery import Drain
+    from headwater.emitter.topic import Topic
+    from headwater.emitter.topic_writer import TopicWriter
+
+log = logging.getLogger("headwater.emitter")
+
+POLL_S = 0.05
+IDLE_S = 0.5
+# What the thread may take beyond the deadline to give back what it holds.
+LEAVE_S = 6.0
+FAILED_S = 5.0
+
+
+class DrainedSpool:
+    """An `EventSink`: `spool`, and a thread that delivers it to the topic that `settings` name."""
+
+    def __init__(self, spool: Spool, settings: Settings, *, others: bool = True) -> None:
+        _topic(settings).name  # noqa: B018 - several topics are refused before anything is kept
+        self._spool = spool
+        self._drain_on_exit_s = settings.drain_on_exit_s
+        self._sync_timeout_s = settings.sync_timeout_s
+        self._drain_of = _Opener(settings, spool, others=others)
+        self._drain: Drain | None = None
+        self._thread: threading.Thread | None = None
+        self._asleep = True
+        self._wake = threading.Event()
+        self._heard = threading.Condition()
+        self._deadline: float | None = None
+        self._progress = 0
+        self._gave_up_at = -1
+
+    @property
+    def kept(self) -> int:
+        return self._spool.kept
+
+    def append(self, value: bytes) -> Position:
+        position = self._spool.append(value)
+        if self._asleep:
+            self._rouse()
+        return position
+
+    def confirm(self, position: Position, *, patient: bool = True) -> bool:
+        """Whether the broker has acknowledged the event within `sync_timeout_s`.
+
+        When it has not, the event is in the spool all the same and will be delivered. Unless `patient`,
+        nobody waits again until something was delivered after all.
+        """
+        if not patient and self._gave_up_at == self._progress:
+            return self._is_delivered(position)
+        deadline = time.monotonic() + self._sync_timeout_s
+        while not self._is_delivered(position):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._gave_up_at = self._progress
+                return False
+            with self._heard:
+                self._heard.wait(min(left, POLL_S))
+        return True
+
+    def _is_delivered(self, position: Position) -> bool:
+        drain = self._drain
+        if drain is not None and drain.delivered_of(position.partition) > position.offset:
+            return True
+        # Whoever else delivers our segments writes it down; one that is gone was delivered in full.
+        segment = self._spool.directory / f"{position.partition}.seg"
+        if acknowledged(segment) > position.offset:
+            return True
+        return drain is not None and not drain.owns and not segment.exists()
+
+    def close(self) -> None:
+        """Seal, deliver for a while, say what is left; may be called twice."""
+        self._spool.close()
+        if self._deadline is not None:
+            return
+        self._deadline = time.monotonic() + self._drain_on_exit_s
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(self._drain_on_exit_s + LEAVE_S)
+        elif self._spool.kept:
+            self._deliver()  # no thread can be started any more: the interpreter is leaving
+        self._say_what_is_left()
+
+    def _say_what_is_left(self) -> None:
+        from headwater.emitter.outgoing import waiting
+
+        segments = self._drain_of.segments()
+        left = sum(waiting(path) for path in segments)
+        if left:
+            log.warning(
+                "events_left_in_spool: %d in %s; the next process, or `headwater drain`, sends them",
+                left,
+                self._spool.directory,
+                extra={"events": left},
+            )
+
+    # -- the thread ----------------------------------------------------------------------
+
+    def _rouse(self) -> None:
+        self._asleep = False
+        self._wake.set()
+        if self._thread is None and self._deadline is None:
+            thread = threading.Thread(target=self._deliver, name="headwater-drain", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the interpreter is leaving; `close` does what can be done
+            self._thread = thread
+
+    def _deliver(self) -> None:
+        """The thread: deliver until told to stop, and then until all is delivered or the time is up."""
+        try:
+            drain = self._drain = self._drain_of()
+        except (HeadwaterError, OSError) as error:
+            log.error("drain_not_begun: %s; events stay in %s", error, self._spool.directory)
+            return
+        try:
+            while not self._is_over(drain):
+                self._turn(drain)
+        finally:
+            drain.close()
+            self._tell()
+
+    def _turn(self, drain: Drain) -> None:
+        try:
+            before = drain.delivered
+            moved = drain.turn(POLL_S)
+            if drain.delivered != before:
+                self._tell()
+            if not moved and not drain.outstanding:
+                self._sleep()
+        except Exception:
+            # Whatever it is, events are safe in the spool, and the thread must not end over it.
+            log.exception("drain_failed", extra={"directory": str(self._spool.directory)})
+            self._wake.wait(FAILED_S)
+
+    def _sleep(self) -> None:
+        self._asleep = True
+        # An event that came before that was seen is found after half a second at the latest.
+        if self._deadline is None:
+            self._wake.wait(IDLE_S)
+            self._wake.clear()
+        else:
+            time.sleep(POLL_S / 5)
+        self._asleep = False
+
+    def _is_over(self, drain: Drain) -> bool:
+        if self._deadline is None:
+            return False
+        return time.monotonic() >= self._deadline or drain.own_delivered
+
+    def _tell(self) -> None:
+        with self._heard:
+            self._progress += 1
+            self._heard.notify_all()
+
+
+class _Opener:
+    """Makes the drain of a spool, in the thread that will turn it."""
+
+    def __init__(self, settings: Settings, spool: Spool, *, others: bool) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._others = others
+
+    def __call__(self) -> Drain:
+        drain = _delivery(self._settings)
+        # Alone in its records' way, a single one must not wait for company.
+        linger = {"linger.ms": 0} if self._settings.mode == "sync" else {}
+        return drain(
+            self._spool.directory,
+            lambda: opened(self._settings, **linger),
+            own=self._spool.emitter_id,
+            others=self._others,
+        )
+
+    def segments(self) -> list[Path]:
+        from headwater.emitter.adoption import segments_of
+
+        return segments_of(self._spool.directory, self._spool.emitter_id)
+
+
+def opened(settings: Settings, **defaults: Any) -> TopicWriter:
+    """A producer for the topic of `settings`; raises `Misconfigured`, also where the client is missing."""
+    from headwater.emitter.topic_writer import TopicWriter
+
+    return TopicWriter(_topic(settings), client_settings(settings), **defaults)
+
+
+def drain_of(settings: Settings) -> Drain:
+    """What delivers the whole spool of `settings`, for a thread of the caller's; raises as `opened` does."""
+    return _delivery(settings)(settings.log.absolute(), lambda: opened(settings))
+
+
+def _delivery(settings: Settings) -> type[Drain]:
+    try:
+        from headwater.emitter.delivery import Drain
+    except ImportError as missing:
+        raise Misconfigured(
+            f"sending events to {_topic(settings)} needs {missing.name}",
+            remedy="pip install 'headwater[kafka]'",
+        ) from missing
+    return Drain
+
+
+def _topic(settings: Settings) -> Topic:
+    if settings.topic is None:
+        raise Misconfigured(
+            f"the log is the folder {settings.log}", remedy="name a topic in `log`: kafka://host:9092/topic"
+        )
+    return settings.topic
+
+
+def client_settings(settings: Settings) -> Mapping[str, Any]:
+    """librdkafka's settings, under `kafka:` in headwater.yaml."""
+    settings.require("kafka")
+    stated = settings.document.get("kafka") or {}
+    if not isinstance(stated, Mapping):
+        raise Misconfigured(
+            f"{settings.source}: kafka: is no mapping", remedy="write librdkafka's settings below it"
+        )
+    return {str(key): value for key, value in stated.items()}

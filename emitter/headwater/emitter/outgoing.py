@@ -1,0 +1,185 @@
+"""Segments on their way out: what of them was sent, and how far everything was acknowledged.
+
+Frames leave in batches, in order. A batch is done when every record of it was acknowledged; records
+of different partitions are acknowledged in any order, so what counts is the unbroken run of done
+batches from the start: `Outgoing.delivered`. Nothing here sends, waits or writes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater.emitter.acks import acknowledged
+from headwater.emitter.claims import Claim
+from headwater.schemas.errors import Corrupt, HeadwaterError
+from headwater.schemas.segment import FRAME_HEADER_BYTES, Frame, SegmentReader, read_seal
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Message
+
+    from headwater.emitter.topic_writer import TopicWriter
+
+
+class Batch:
+    """Records that were sent together, and how many of them the broker has not answered for."""
+
+    __slots__ = ("_writer", "byte", "count", "end", "left", "size")
+
+    def __init__(self, writer: TopicWriter) -> None:
+        self.count = self.left = self.size = self.end = self.byte = 0
+        self._writer = writer
+
+    def sent(self, frame: Frame) -> None:
+        """One more record is on its way."""
+        self.left += 1
+        self.handled(frame)
+
+    def handled(self, frame: Frame) -> None:
+        """One more frame belongs to it."""
+        self.count += 1
+        self.size += len(frame.value)
+        self.end, self.byte = frame.offset + 1, frame.end
+
+    def told(self, error: KafkaError | None, message: Message) -> None:
+        """What became of one record."""
+        if error is None:
+            self.left -= 1
+        else:
+            self._writer.failed(error, message)
+
+
+class Outgoing:
+    """One segment being delivered.
+
+    `delivered` frames from the first are safe elsewhere, `written` of them according to the
+    file beside the segment.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.segment_id = path.stem
+        self.delivered = self.written = acknowledged(path)
+        self.batches: deque[Batch] = deque()
+        self._byte = 0
+        self._reader: SegmentReader | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that will ever be in it was delivered."""
+        reader = self._reader
+        return reader is not None and reader.sealed and self.delivered >= reader.offset
+
+    @property
+    def in_sight(self) -> bool:
+        """Whether what was read last is the file of that name, so that its end is its end."""
+        return self._reader is not None
+
+    def read(self, frames: int, size: int) -> list[Frame]:
+        """The next frames to send; [] when there are none now. Raises what `SegmentReader` does."""
+        reader = self._reader or self._opened()
+        try:
+            found = reader.read(max_frames=frames, max_bytes=size)
+        except Corrupt as damage:
+            # A writer that could not flush took back its last frame, which had left already.
+            if damage.found.startswith("were read"):
+                return []
+            raise
+        if not found and not reader.sealed and reader.deleted:
+            self.rewind()
+        return found
+
+    def unread(self, frame: Frame) -> None:
+        """Read on from this frame, which was read and not sent."""
+        if self._reader is not None:
+            self._reader.offset = frame.offset
+            self._reader.byte = frame.end - len(frame.value) - FRAME_HEADER_BYTES
+
+    def _opened(self) -> SegmentReader:
+        if self._byte:
+            reader = SegmentReader(self.path, offset=self.delivered, byte=self._byte)
+        else:
+            reader = SegmentReader(self.path)
+            while reader.offset < self.delivered and reader.read(
+                max_frames=min(2_000, self.delivered - reader.offset)
+            ):
+                continue
+            # Power loss may take frames that had been delivered; others will stand at their numbers.
+            self.delivered = min(self.delivered, reader.offset)
+        self._reader = reader
+        return reader
+
+    def settle(self) -> tuple[int, int]:
+        """Take what is done off the line; how many records that were, and how many bytes."""
+        records = size = 0
+        while self.batches and not self.batches[0].left:
+            batch = self.batches.popleft()
+            self.delivered, self._byte = batch.end, batch.byte
+            records, size = records + batch.count, size + batch.size
+        return records, size
+
+    def rewind(self) -> None:
+        """Forget what was sent and not acknowledged: it is sent again."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self.batches.clear()
+
+    def skip(self, frame: Frame) -> None:
+        """Count a frame as handled that was not sent; only for the first that is not delivered."""
+        self.delivered, self._byte = frame.offset + 1, frame.end
+        self.rewind()
+
+
+class Stream:
+    """One emitter's segments, in order, while this process has the right to deliver them."""
+
+    def __init__(self, emitter_id: str, claim: Claim) -> None:
+        self.emitter_id = emitter_id
+        self.claim = claim
+        self.segments: list[Outgoing] = []
+        self.damaged: HeadwaterError | None = None
+
+    def add(self, path: Path) -> None:
+        """A segment of this emitter that is not known yet; ids ascend, so it is mostly the last."""
+        if any(known.path == path for known in self.segments):
+            return
+        self.segments.append(Outgoing(path))
+        self.segments.sort(key=lambda one: one.segment_id)
+
+    def finished(self) -> list[Outgoing]:
+        """Take the segments off that are delivered in full."""
+        done = [segment for segment in self.segments if segment.complete]
+        if done:
+            self.segments = [segment for segment in self.segments if not segment.complete]
+            for segment in done:
+                segment.rewind()
+        return done
+
+
+def is_delivered(path: Path) -> bool:
+    """Whether nothing of the segment is left to deliver, or it is gone."""
+    try:
+        seal = read_seal(path)
+        return seal is not None and acknowledged(path) >= seal.frames
+    except FileNotFoundError:
+        return True
+
+
+def waiting(path: Path) -> int:
+    """How many events of a segment are not known to be delivered; damaged ones are not counted."""
+    try:
+        seal = read_seal(path)
+        acked = acknowledged(path)
+        if seal is not None:
+            return max(0, seal.frames - acked)
+        with SegmentReader(path) as reader:
+            try:
+                while reader.read():
+                    continue
+            except Corrupt:
+                pass
+            return max(0, reader.offset - acked)
+    except (HeadwaterError, FileNotFoundError):
+        return 0

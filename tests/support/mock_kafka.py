@@ -1,0 +1,131 @@
+"""librdkafka's mock cluster, for answers that a real broker gives only when something is wrong with it.
+
+It speaks Kafka's protocol on ports of the loopback interface and keeps what it is sent in memory,
+the last 5 MiB of a partition. The library is the one inside confluent_kafka's wheel.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import confluent_kafka
+
+PRODUCE = 0
+METADATA = 3
+INIT_PRODUCER_ID = 22
+
+
+def _library() -> ctypes.CDLL:
+    folder = Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs"
+    (found,) = folder.glob("librdkafka-*.so*")
+    library = ctypes.CDLL(str(found))
+    pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+    for name, result, arguments in (
+        ("rd_kafka_conf_new", pointer, ()),
+        ("rd_kafka_conf_set", number, (pointer, text, text, text, ctypes.c_size_t)),
+        ("rd_kafka_new", pointer, (number, pointer, text, ctypes.c_size_t)),
+        ("rd_kafka_destroy", None, (pointer,)),
+        ("rd_kafka_mock_cluster_new", pointer, (pointer, number)),
+        ("rd_kafka_mock_cluster_destroy", None, (pointer,)),
+        ("rd_kafka_mock_cluster_bootstraps", text, (pointer,)),
+        ("rd_kafka_mock_topic_create", number, (pointer, text, number, number)),
+        ("rd_kafka_mock_topic_set_error", None, (pointer, text, number)),
+        ("rd_kafka_mock_broker_set_down", number, (pointer, ctypes.c_int32)),
+        ("rd_kafka_mock_broker_set_up", number, (pointer, ctypes.c_int32)),
+        ("rd_kafka_mock_broker_set_rtt", number, (pointer, ctypes.c_int32, number)),
+        (
+            "rd_kafka_mock_push_request_errors_array",
+            None,
+            (pointer, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(number)),
+        ),
+        ("rd_kafka_mock_clear_request_errors", None, (pointer, ctypes.c_int16)),
+    ):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, list(arguments)
+    return library
+
+
+class MockCluster:
+    """Brokers, numbered from 1, and what they are told to answer."""
+
+    def __init__(self, brokers: int = 1) -> None:
+        self._library = _library()
+        said = ctypes.create_string_buffer(512)
+        settings = self._library.rd_kafka_conf_new()
+        self._library.rd_kafka_conf_set(settings, b"log_level", b"0", said, 512)
+        self._client = self._library.rd_kafka_new(0, settings, said, 512)
+        self._cluster = self._library.rd_kafka_mock_cluster_new(self._client, brokers)
+        self.brokers = range(1, brokers + 1)
+        self.bootstrap = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+
+    def topic(self, name: str, partitions: int = 1) -> str:
+        self._library.rd_kafka_mock_topic_create(
+            self._cluster, name.encode(), partitions, min(3, len(self.brokers))
+        )
+        return name
+
+    def answer(self, errors: Sequence[int], request: int = PRODUCE) -> None:
+        """Answer the coming requests of this kind with these errors, in order; 0 lets one through."""
+        array = (ctypes.c_int * len(errors))(*errors)
+        self._library.rd_kafka_mock_push_request_errors_array(self._cluster, request, len(errors), array)
+
+    def forget_answers(self, request: int = PRODUCE) -> None:
+        self._library.rd_kafka_mock_clear_request_errors(self._cluster, request)
+
+    def set_topic_error(self, topic: str, error: int) -> None:
+        """What the metadata says of the topic; 0 ends it."""
+        self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), error)
+
+    def set_down(self) -> None:
+        for broker in self.brokers:
+            self._library.rd_kafka_mock_broker_set_down(self._cluster, broker)
+
+    def set_up(self) -> None:
+        for broker in self.brokers:
+            self._library.rd_kafka_mock_broker_set_up(self._cluster, broker)
+
+    def set_delay(self, ms: int) -> None:
+        for broker in self.brokers:
+            self._library.rd_kafka_mock_broker_set_rtt(self._cluster, broker, ms)
+
+    def values(self, topic: str, partitions: int = 1) -> list[list[bytes]]:
+        """What the topic holds, by partition."""
+        from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "t",
+                "enable.partition.eof": True,
+                "log_level": 2,
+            }
+        )
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+        found: list[list[bytes]] = [[] for _ in range(partitions)]
+        ended: set[int] = set()
+        while len(ended) < partitions:
+            for message in consumer.consume(1_000, 0.5):
+                number, error, value = message.partition(), message.error(), message.value()
+                assert number is not None
+                if error is None and isinstance(value, bytes):
+                    found[number].append(value)
+                elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(number)
+        consumer.close()
+        return found
+
+    def stop(self) -> None:
+        self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+        self._library.rd_kafka_destroy(self._client)
+
+
+@contextmanager
+def mock_cluster(brokers: int = 1) -> Iterator[MockCluster]:
+    cluster = MockCluster(brokers)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
