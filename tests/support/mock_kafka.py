@@ -91,31 +91,8 @@ class MockCluster:
         for broker in self.brokers:
             self._library.rd_kafka_mock_broker_set_rtt(self._cluster, broker, ms)
 
-    def values(self, topic: str, partitions: int = 1) -> list[list[bytes]]:
-        """What the topic holds, by partition."""
-        from confluent_kafka import Consumer, KafkaError, TopicPartition
-
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": "t",
-                "enable.partition.eof": True,
-                "log_level": 2,
-            }
-        )
-        consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
-        found: list[list[bytes]] = [[] for _ in range(partitions)]
-        ended: set[int] = set()
-        while len(ended) < partitions:
-            for message in consumer.consume(1_000, 0.5):
-                number, error, value = message.partition(), message.error(), message.value()
-                assert number is not None
-                if error is None and isinstance(value, bytes):
-                    found[number].append(value)
-                elif error is not None and error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(number)
-        consumer.close()
-        return found
+    def url(self, topic: str) -> str:
+        return f"kafka://{self.bootstrap}/{topic}"
 
     def stop(self) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)

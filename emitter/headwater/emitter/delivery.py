@@ -155,7 +155,7 @@ class Drain:
         before = self.delivered
         self._hear(0 if moved else wait_s)
         if self._writer is not None and self._writer.failure is not None:
-            self._recover(self._writer.failure)
+            self._recover(self._writer.hear_out() or self._writer.failure)
         moved = moved or self.delivered > before
         self._watch(self._clock(), progress=self.delivered > before)
         self._write_down(now)

@@ -18,6 +18,7 @@ import ctypes
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ if _client_log.level == logging.NOTSET:
 
 MAX_RECORD_BYTES = 10 << 20
 CLOSE_S = 5.0
+HEAR_OUT_S = 1.0
 
 # What delivery rests on; a setting of the user's that says otherwise is refused.
 _FIXED: Mapping[str, Any] = {
@@ -188,6 +190,13 @@ class TopicWriter:
             self._poll(wait_s)
         except KafkaException as fatal:
             self._stop(fatal.args[0])
+
+    def hear_out(self) -> Failure | None:
+        """Of a producer at its end: what each record is told, since one of them may be why. For a second."""
+        until = time.monotonic() + HEAR_OUT_S
+        while len(self._producer) and time.monotonic() < until:
+            self.poll(0.05)
+        return self.failure
 
     def reached(self) -> None:
         """The cluster took a record: it is neither away, nor does it refuse us."""
