@@ -1,9 +1,9 @@
 """A process that emits until it is killed.
 
-    python -m tests.support.emitting LOG ACCEPTED SEED MODE SEGMENT_BYTES
+    python -m tests.support.emitting LOG ACCEPTED SEED MODE SEGMENT_BYTES [SPOOL]
 
-The id of each accepted event is appended to the file ACCEPTED after `emit` returned. Runs
-begin and end as it goes, so that a kill finds some open.
+LOG may be a topic, and SPOOL then the folder of its spool. The id of each accepted event is appended
+to the file ACCEPTED after `emit` returned. Runs begin and end as it goes, so that a kill finds some open.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from tests.support.spool import completed, created, run_named, started
 ID_BYTES = 65
 
 
-def main(log: str, accepted: str, seed: str, mode: str, segment_bytes: str) -> None:
+def main(log: str, accepted: str, seed: str, mode: str, segment_bytes: str, spool: str = "") -> None:
     limits = SpoolLimits(segment_bytes=int(segment_bytes), max_bytes=0)
-    emitter = from_settings(Settings(log=Path(log), mode=mode, spool=limits))
+    settings = Settings(mode=mode, spool=limits, spool_folder=Path(spool)).with_log(log)
+    emitter = from_settings(settings)
     book = os.open(accepted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     choice = random.Random(seed)
     number = 0

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -180,6 +181,7 @@ class TestOutage:
 import sys
 sys.modules["confluent_kafka"] = None
 from pathlib import Path
+from typing import Any
 from headwater.emitter.emitter import from_settings
 from tests.support.spool import *
 from tests.support.topics import settings_for
@@ -253,7 +255,7 @@ class TestRefusal:
         [("acks", "1"), ("enable_idempotence", False), ("partitioner", "random"), ("message_timeout_ms", 5)],
     )
     def test_a_setting_that_would_break_the_promise_is_refused_by_its_name(
-        self, tmp_path: Path, setting: str, value: object
+        self, tmp_path: Path, setting: str, value: Any
     ) -> None:
         with pytest.raises(Misconfigured, match=setting.replace("_", ".")):
             drain(settings_for("kafka://127.0.0.1:9/t", tmp_path, **{setting: value}))
@@ -453,6 +455,7 @@ class TestForks:
         program = f"""
 import gc, os, sys
 from pathlib import Path
+from typing import Any
 from headwater.emitter.emitter import configure, current
 from tests.support.spool import *
 from tests.support.topics import settings_for

@@ -84,7 +84,8 @@ class Drain:
         self._emitters: dict[Path, str] = {}
         self._streams: dict[str, Stream] = {}
         self._done: dict[Path, int] = {}
-        self._to_prune = False
+        # Whoever delivered before may have been killed before it removed anything.
+        self._to_prune = True
         self._outstanding = 0
         self._outstanding_bytes = 0
         # Values of which one was refused, and the one of them that is out by itself.
@@ -438,7 +439,7 @@ class Drain:
         return True
 
     def _prune(self, now: float | None) -> None:
-        closing = now is None and any(path in self._emitters for path in self._done)
+        closing = now is None and any(is_delivered(path) for path in self._emitters)
         if not closing and (not self._to_prune or (now is not None and now - self._pruned < PRUNE_S)):
             return
         self._to_prune = False

@@ -14,6 +14,7 @@ A forked child opens a sink of its own; of its parent's it closes the descriptor
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -38,6 +39,13 @@ IDLE_S = 0.5
 # What the thread may take beyond the deadline to give back what it holds.
 LEAVE_S = 6.0
 FAILED_S = 5.0
+
+# Python locks a module while it is imported, and a process forked meanwhile would wait for that lock
+# for ever: no thread of it imports. So a fork waits until our thread has imported what it needs.
+_importing = threading.Lock()
+os.register_at_fork(
+    before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
+)
 
 
 class DrainedSpool:
@@ -222,7 +230,8 @@ def drain_of(settings: Settings) -> Drain:
 
 def _delivery(settings: Settings) -> type[Drain]:
     try:
-        from headwater.emitter.delivery import Drain
+        with _importing:
+            from headwater.emitter.delivery import Drain
     except ImportError as missing:
         raise Misconfigured(
             f"sending events to {_topic(settings)} needs {missing.name}",
