@@ -13,6 +13,7 @@ class Scale:
     imports: int = 11
     emits: int = 20_000
     down_emits: int = 1
+    sent: int = 100_000
     steps: int = 400
     peer_steps: int = 10
     frame_rows: int = 100_000
@@ -33,6 +34,7 @@ QUICK = Scale(
     runs=2,
     imports=2,
     emits=500,
+    sent=2_000,
     steps=20,
     peer_steps=3,
     frame_rows=2_000,

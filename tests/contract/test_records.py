@@ -19,7 +19,7 @@ from tests.contract import strategies
 @settings(max_examples=25, deadline=None)
 def test_of_a_fact_they_are_what_the_fact_says(kind: type, data: st.DataObject) -> None:
     event = data.draw(strategies.BY_TYPE[kind])
-    assert labels_of(encode(event)) == Labels(kafka_key(event), tuple(headers(event).items()))
+    assert labels_of(encode(event)) == Labels(kafka_key(event), list(headers(event).items()))
 
 
 def foreign(**parts: Any) -> bytes:

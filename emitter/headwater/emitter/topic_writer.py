@@ -173,7 +173,7 @@ class TopicWriter:
                 key,
                 on_delivery=told,
                 timestamp=append_time // 1_000,
-                headers=list(headers),
+                headers=headers,
             )
         except BufferError:
             return _FULL
