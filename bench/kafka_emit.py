@@ -86,7 +86,7 @@ def figures(scale: Scale) -> Iterator[Figure]:
         peer=f"{BARE}, bytes at hand",
         peer_values=rates("bare"),
         fixture=fixture,
-        note="a filled spool is delivered, with key, headers and time; the peer sends the same bytes with a key",
+        note="a filled spool is delivered, with key, headers, time; the peer sends the same bytes and a key",
     )
     for name, what in (("kafka-emit:emit:p99", "both"), ("kafka-emit:broker-down:emit:p99", "down")):
         yield Figure(
