@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,11 +198,18 @@ emitter.close()
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("answer", [TOO_LARGE, INVALID_RECORD])
+    @pytest.mark.parametrize(
+        ("answer", "segment_bytes"), [(TOO_LARGE, 64 << 20), (INVALID_RECORD, 64 << 20), (TOO_LARGE, 8192)]
+    )
     def test_a_record_that_is_never_taken_is_kept_aside_and_its_neighbours_go_on(
-        self, cluster: MockCluster, tmp_path: Path, answer: int, caplog: pytest.LogCaptureFixture
+        self,
+        cluster: MockCluster,
+        tmp_path: Path,
+        answer: int,
+        segment_bytes: int,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
-        settings = settings_for(cluster.url("t"), tmp_path)
+        settings = settings_for(cluster.url("t"), tmp_path, segment_bytes=segment_bytes)
         emitter = from_settings(settings)
         filled(emitter, 1)
         emitter.close()
@@ -220,6 +228,25 @@ class TestRefusal:
         assert send_parked(settings).delivered == 1
         assert set(emitted) <= ids_in(topic_of(cluster))
         assert parked(tmp_path / "t") == []
+
+    def test_what_follows_a_refused_record_waits_for_it_also_in_later_segments(
+        self, cluster: MockCluster, tmp_path: Path
+    ) -> None:
+        settings = settings_for(
+            cluster.url("t"), tmp_path, segment_bytes=8192, batch_num_messages=3, max_in_flight=1
+        )
+        plain = from_settings(replace(settings, topic=None))
+        emitted = filled(plain, 40, runs=1)
+        plain.close()
+        assert len(list_segments(settings.log)) > 3
+        # The first request is taken; how many requests are out when the second is refused is not ours to say.
+        cluster.answer([0, *[TOO_LARGE] * 6])
+        done = drain(settings)
+        assert done.left == 0
+        assert done.aside >= 1
+        parts = topic_of(cluster)
+        assert set(emitted) <= ids_in(parts) | {id_of(one.value) for one in parked(settings.log)}
+        assert_in_order(parts)
 
     def test_a_record_that_the_client_refuses_is_kept_aside_at_once(
         self, cluster: MockCluster, tmp_path: Path
@@ -449,6 +476,42 @@ class TestCommand:
 
 
 class TestForks:
+    def test_a_child_may_drop_an_inherited_producer_and_does_not_destroy_it(
+        self, cluster: MockCluster
+    ) -> None:
+        program = f"""
+import gc, os, signal
+from headwater.emitter.topic import topic_of
+from headwater.emitter.topic_writer import TopicWriter
+writer = TopicWriter(topic_of({cluster.url("t")!r}), {{}})
+answers = []
+def send():
+    writer.send(b"[]", 1_790_000_000_000_000, lambda error, message: answers.append(error))
+    while not answers:
+        writer.poll(0.1)
+send()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(10)
+    writer.close()
+    del writer
+    gc.collect()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0, "the child hung"
+answers.clear()
+send()
+assert answers == [None]
+writer.close()
+"""
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
+            cwd=ROOT,
+            timeout=60,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+
     def test_a_forked_child_delivers_its_own_and_leaves_its_parents_producer_alone(
         self, cluster: MockCluster, tmp_path: Path
     ) -> None:

@@ -258,12 +258,11 @@ class Drain:
             except Retryable:
                 return False  # begun, and without a header yet
             except FileNotFoundError:
-                stream.segments.remove(segment)
+                stream.lost(segment)
                 return False
-            if self._suspects:
-                frames = self._set_apart(segment, frames)
             if frames:
-                return self._send_frames(segment, frames)
+                together = self._set_apart(segment, frames) if self._suspects else frames
+                return bool(together) and self._send_frames(segment, together)
             if not segment.in_sight:
                 return False
         return False

@@ -139,14 +139,22 @@ class Stream:
         self.emitter_id = emitter_id
         self.claim = claim
         self.segments: list[Outgoing] = []
+        self._known: set[Path] = set()
         self.damaged: HeadwaterError | None = None
 
     def add(self, path: Path) -> None:
         """A segment of this emitter that is not known yet; ids ascend, so it is mostly the last."""
-        if any(known.path == path for known in self.segments):
+        if path in self._known:
             return
         self.segments.append(Outgoing(path))
+        self._known.add(path)
         self.segments.sort(key=lambda one: one.segment_id)
+
+    def lost(self, segment: Outgoing) -> None:
+        """The file is gone; under the same name it would be looked at anew."""
+        segment.rewind()
+        self.segments.remove(segment)
+        self._known.discard(segment.path)
 
     def finished(self) -> list[Outgoing]:
         """Take the segments off that are delivered in full."""
