@@ -45,12 +45,12 @@ DEEP = 25
 class Emitting:
     """A process that emits into a topic until it is killed, and what it was told."""
 
-    def __init__(self, url: str, folder: Path, seed: int) -> None:
+    def __init__(self, url: str, folder: Path, seed: int, *, pause_s: float = 0.0) -> None:
         self._accepted = folder / f"accepted-{seed}"
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.support.emitting", url, str(self._accepted), str(seed)),
-                *("spool", str(SEGMENT_BYTES), str(folder / "spool")),
+                *("spool", str(SEGMENT_BYTES), str(folder / "spool"), str(pause_s)),
             ],
             cwd=ROOT,
         )
@@ -247,9 +247,9 @@ def test_brokers_that_are_killed_in_turn_lose_nothing(tmp_path: Path, sqlite_url
         assert cluster is not None
         topic = broker.topic(PARTITIONS)
         url = broker.url(topic)
-        emitting = Emitting(url, tmp_path, 7_000)
+        emitting = Emitting(url, tmp_path, 7_000, pause_s=0.1)
         emitting.wait_for(1_000)
-        for turn in range(8):
+        for turn in range(6):
             victim = cluster.numbers[turn % len(cluster.numbers)]
             cluster.kill(victim)
             time.sleep(2)

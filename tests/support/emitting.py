@@ -1,9 +1,10 @@
 """A process that emits until it is killed.
 
-    python -m tests.support.emitting LOG ACCEPTED SEED MODE SEGMENT_BYTES [SPOOL]
+    python -m tests.support.emitting LOG ACCEPTED SEED MODE SEGMENT_BYTES [SPOOL [PAUSE]]
 
-LOG may be a topic, and SPOOL then the folder of its spool. The id of each accepted event is appended
-to the file ACCEPTED after `emit` returned. Runs begin and end as it goes, so that a kill finds some open.
+LOG may be a topic, and SPOOL then the folder of its spool; after each 50 events it rests PAUSE seconds.
+The id of each accepted event is appended to the file ACCEPTED after `emit` returned. Runs begin and end
+as it goes, so that a kill finds some open.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 from pathlib import Path
 
 from headwater.emitter.emitter import from_settings
@@ -21,7 +23,9 @@ from tests.support.spool import completed, created, run_named, started
 ID_BYTES = 65
 
 
-def main(log: str, accepted: str, seed: str, mode: str, segment_bytes: str, spool: str = "") -> None:
+def main(
+    log: str, accepted: str, seed: str, mode: str, segment_bytes: str, spool: str = "", pause: str = "0"
+) -> None:
     limits = SpoolLimits(segment_bytes=int(segment_bytes), max_bytes=0)
     settings = Settings(mode=mode, spool=limits, spool_folder=Path(spool)).with_log(log)
     emitter = from_settings(settings)
@@ -34,6 +38,8 @@ def main(log: str, accepted: str, seed: str, mode: str, segment_bytes: str, spoo
         if receipt is not None:
             os.write(book, f"{receipt.event_id}\n".encode())
         number += 1
+        if number % 50 == 0:
+            time.sleep(float(pause))
 
 
 def _next(choice: random.Random, runs: list[Run], number: int, seed: str) -> Event:
