@@ -4,7 +4,7 @@
     log: ${HEADWATER_LOG:-.headwater/log}      # a folder on a local file system
     store: sqlite:///.headwater/lineage.db     # the consumers' business, kept as it is
     mode: spool                                # memory | spool | spool+fsync
-    profile: default                           # regulated: an event that is not kept raises
+    profile: default                           # prod, regulated: see docs/reference/configuration.md
     adopt: true                                # close what dead processes left open
     verify_inputs: off                         # sampled | full: find inputs changed in place
     raw_values: [country]                      # columns whose values may appear in metadata
@@ -32,7 +32,7 @@ from headwater.schemas.errors import Misconfigured, shown
 
 FILE_NAME = "headwater.yaml"
 MODES = ("memory", "spool", "spool+fsync")
-PROFILES = ("default", "regulated")
+PROFILES = ("default", "prod", "regulated")
 VERIFY_INPUTS = ("off", "sampled", "full")
 
 _VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})")
@@ -83,7 +83,7 @@ class Settings:
 
     project: str = "default"
     log: Path = Path(".headwater/log")
-    store: str = "sqlite:///.headwater/lineage.db"
+    store: str = field(default="sqlite:///.headwater/lineage.db", repr=False)  # it may hold a password
     mode: str = "spool"
     profile: str = "default"
     adopt: bool = True
@@ -91,7 +91,7 @@ class Settings:
     raw_values: tuple[str, ...] = ()
     spool: SpoolLimits = SpoolLimits()
     redact: RedactionRules = RedactionRules()
-    document: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold secrets
     source: Path | None = None
     unset: Mapping[str, str] = field(default_factory=dict)
 
@@ -154,7 +154,7 @@ def _stated_profile(variables: Mapping[str, str], folder: Path) -> str:
         source = _find(variables, folder)
         if source is None:
             return PROFILES[0]
-        stated = _parsed(source).get("profile", PROFILES[0])
+        stated = parsed(source).get("profile", PROFILES[0])
         return str(_Interpolation(source, variables).value(stated, "profile")).strip().lower()
     except Misconfigured:
         return _profile_line(variables, folder)
@@ -166,7 +166,7 @@ def _profile_line(variables: Mapping[str, str], folder: Path) -> str:
         found = source is not None and _REGULATED_LINE.search(source.read_bytes())
     except (Misconfigured, OSError):
         return PROFILES[0]
-    return PROFILES[1] if found else PROFILES[0]
+    return "regulated" if found else PROFILES[0]
 
 
 def _surroundings(folder: Path) -> object:
@@ -216,7 +216,7 @@ def _find(variables: Mapping[str, str], folder: Path) -> Path | None:
     return None
 
 
-def _parsed(source: Path) -> dict[str, Any]:
+def parsed(source: Path) -> dict[str, Any]:
     """The file as it is written, variables and all."""
     import yaml  # most processes have no file to read, and this import costs them 20 ms
 
@@ -236,7 +236,7 @@ def _parsed(source: Path) -> dict[str, Any]:
 def _read(source: Path, variables: Mapping[str, str], unset: dict[str, str]) -> dict[str, Any]:
     """The file with its variables filled in; what others' texts lack goes into `unset`."""
     own, others = _Interpolation(source, variables), _Interpolation(source, variables, unset)
-    return {key: (own if key in _OWN else others).value(value, key) for key, value in _parsed(source).items()}
+    return {key: (own if key in _OWN else others).value(value, key) for key, value in parsed(source).items()}
 
 
 def _is_not_set(place: str, name: str) -> Misconfigured:

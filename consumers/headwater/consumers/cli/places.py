@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headwater.schemas.errors import Misconfigured
-
 if TYPE_CHECKING:
     from headwater.emitter.settings import Settings
 
@@ -33,7 +31,7 @@ class Given:
 class Places:
     """The store's URL, the log's folder or URL, and librdkafka's settings for a log on Kafka."""
 
-    store: str
+    store: str = field(repr=False)  # it may hold a password
     log: str
     kafka: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,11 +57,13 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     on_kafka = log is not None and log.startswith("kafka://")
     if store is not None and log is not None and config is None and not on_kafka:
         return Places(store=store, log=log)
+    from headwater.emitter import kafka_settings
+
     found = settings_of(ctx, config)
     return Places(
         store=store or _store(found),
         log=log or str(found.log),
-        kafka=_kafka(found) if on_kafka else {},
+        kafka=kafka_settings.of(found) if on_kafka else {},
     )
 
 
@@ -76,17 +76,6 @@ def settings_of(ctx: click.Context, config: str | None) -> Settings:
     if config := config or given.config:
         variables["HEADWATER_CONFIG"] = str(Path(config).absolute())
     return settings.load(variables, Path.cwd())
-
-
-def _kafka(found: Settings) -> Mapping[str, Any]:
-    """librdkafka's settings, under `kafka:` in headwater.yaml."""
-    found.require("kafka")
-    settings = found.document.get("kafka") or {}
-    if not isinstance(settings, Mapping):
-        raise Misconfigured(
-            f"{found.source}: kafka: is no mapping", remedy="write librdkafka's settings below it"
-        )
-    return {str(key): value for key, value in settings.items()}
 
 
 def _store(found: Settings) -> str:
