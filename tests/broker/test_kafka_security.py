@@ -33,16 +33,9 @@ OIDC = {
 
 
 @pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
-    broker = SecureBroker(tmp_path_factory.mktemp("certificates"))
-    yield broker
-    broker.stop()
-
-
-@pytest.fixture(scope="module")
-def topic(secure: SecureBroker) -> str:
-    topic = secure.broker.topic()
-    secure.broker.send(topic, [b"one", b"two"])
+def topic(secure_kafka: SecureBroker) -> str:
+    topic = secure_kafka.broker.topic()
+    secure_kafka.broker.send(topic, [b"one", b"two"])
     return topic
 
 
@@ -58,36 +51,36 @@ def read(address: str, topic: str, settings: dict[str, str]) -> list[bytes]:
         return [record.value for record in records_of(log)]
 
 
-def test_scram_over_tls_lets_in(secure: SecureBroker, topic: str) -> None:
-    assert read(secure.address(SCRAM), topic, secure.scram()) == [b"one", b"two"]
+def test_scram_over_tls_lets_in(secure_kafka: SecureBroker, topic: str) -> None:
+    assert read(secure_kafka.address(SCRAM), topic, secure_kafka.scram()) == [b"one", b"two"]
 
 
-def test_mutual_tls_lets_in(secure: SecureBroker, topic: str) -> None:
-    assert read(secure.address(MUTUAL), topic, secure.mutual()) == [b"one", b"two"]
+def test_mutual_tls_lets_in(secure_kafka: SecureBroker, topic: str) -> None:
+    assert read(secure_kafka.address(MUTUAL), topic, secure_kafka.mutual()) == [b"one", b"two"]
 
 
-def test_a_token_of_a_callback_lets_in(secure: SecureBroker, topic: str) -> None:
+def test_a_token_of_a_callback_lets_in(secure_kafka: SecureBroker, topic: str) -> None:
     settings = {
         "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": "OAUTHBEARER",
         "oauth_cb": f"{given_token.__module__}:{given_token.__name__}",
     }
-    assert read(secure.address(OAUTH), topic, settings) == [b"one", b"two"]
+    assert read(secure_kafka.address(OAUTH), topic, settings) == [b"one", b"two"]
 
 
 def test_a_token_of_an_identity_provider_lets_in(
-    secure: SecureBroker, topic: str, endpoint: TokenEndpoint
+    secure_kafka: SecureBroker, topic: str, endpoint: TokenEndpoint
 ) -> None:
     settings = {
         **OIDC,
         "sasl.oauthbearer.client.secret": CLIENT_SECRET,
         "sasl.oauthbearer.token.endpoint.url": endpoint.url,
     }
-    assert read(secure.address(OAUTH), topic, settings) == [b"one", b"two"]
+    assert read(secure_kafka.address(OAUTH), topic, settings) == [b"one", b"two"]
 
 
 def test_a_wrong_client_secret_is_told_and_not_shown(
-    secure: SecureBroker, topic: str, endpoint: TokenEndpoint
+    secure_kafka: SecureBroker, topic: str, endpoint: TokenEndpoint
 ) -> None:
     settings = {
         **OIDC,
@@ -95,7 +88,7 @@ def test_a_wrong_client_secret_is_told_and_not_shown(
         "sasl.oauthbearer.token.endpoint.url": endpoint.url,
     }
     with pytest.raises(Misconfigured) as told:
-        read(secure.address(OAUTH), topic, settings)
+        read(secure_kafka.address(OAUTH), topic, settings)
     assert "sasl.oauthbearer" in told.value.remedy
     assert CLIENT_SECRET not in str(told.value)
 
@@ -112,50 +105,57 @@ def test_a_wrong_client_secret_is_told_and_not_shown(
     ids=["password", "user", "mechanism", "authority", "authority of a listener without users"],
 )
 def test_a_refusal_names_the_remedy_and_no_secret(
-    secure: SecureBroker, topic: str, listener: str, changed: dict[str, str], remedy: str
+    secure_kafka: SecureBroker, topic: str, listener: str, changed: dict[str, str], remedy: str
 ) -> None:
-    settings = secure.scram() if listener == SCRAM else secure.mutual()
+    settings = secure_kafka.scram() if listener == SCRAM else secure_kafka.mutual()
     settings |= changed
     if not settings["ssl.ca.location"].startswith("/"):
-        settings["ssl.ca.location"] = secure.certificates.path(settings["ssl.ca.location"])
+        settings["ssl.ca.location"] = secure_kafka.certificates.path(settings["ssl.ca.location"])
     with pytest.raises(Misconfigured) as told:
-        read(secure.address(listener), topic, settings)
+        read(secure_kafka.address(listener), topic, settings)
     assert remedy in told.value.remedy
     assert PASSWORD not in str(told.value)
 
 
 def test_a_listener_that_hangs_up_on_plain_text_is_away_and_the_remedy_speaks_of_tls(
-    secure: SecureBroker, topic: str
+    secure_kafka: SecureBroker, topic: str
 ) -> None:
-    settings = secure.scram() | {"security.protocol": "SASL_PLAINTEXT"}
+    settings = secure_kafka.scram() | {"security.protocol": "SASL_PLAINTEXT"}
     with (
-        KafkaLog(secure.address(SCRAM), [topic], settings, answer_s=3.0) as log,
+        KafkaLog(secure_kafka.address(SCRAM), [topic], settings, answer_s=3.0) as log,
         pytest.raises(Retryable) as told,
     ):
         log.partitions()
     assert "security.protocol" in told.value.remedy
 
 
-def test_a_listener_that_asks_for_a_certificate_says_so(secure: SecureBroker, topic: str) -> None:
-    settings = {"security.protocol": "SSL", "ssl.ca.location": secure.certificates.path("authority.pem")}
+def test_a_listener_that_asks_for_a_certificate_says_so(secure_kafka: SecureBroker, topic: str) -> None:
+    settings = {
+        "security.protocol": "SSL",
+        "ssl.ca.location": secure_kafka.certificates.path("authority.pem"),
+    }
     with pytest.raises(Misconfigured) as told:
-        read(secure.address(MUTUAL), topic, settings)
+        read(secure_kafka.address(MUTUAL), topic, settings)
     assert "ssl.certificate.location" in told.value.remedy
 
 
-def test_a_producer_is_let_in_by_the_same_settings(secure: SecureBroker) -> None:
-    topic = secure.broker.topic()
-    faults = Faults(secure.address(SCRAM), secure.scram())
-    producer = Producer({**producer_settings(secure.scram(), secure.address(SCRAM)), "error_cb": faults})
+def test_a_producer_is_let_in_by_the_same_settings(secure_kafka: SecureBroker) -> None:
+    topic = secure_kafka.broker.topic()
+    faults = Faults(secure_kafka.address(SCRAM), secure_kafka.scram())
+    producer = Producer(
+        {**producer_settings(secure_kafka.scram(), secure_kafka.address(SCRAM)), "error_cb": faults}
+    )
     producer.produce(topic, b"kept", key=b"run")
     assert producer.flush(20.0) == 0
     assert faults.refused() is None
-    assert read(secure.address(MUTUAL), topic, secure.mutual()) == [b"kept"]
+    assert read(secure_kafka.address(MUTUAL), topic, secure_kafka.mutual()) == [b"kept"]
 
 
-def test_a_certificate_that_is_no_file_is_told_by_its_setting(secure: SecureBroker, tmp_path: Path) -> None:
-    settings = secure.scram() | {"ssl.ca.location": str(tmp_path / "missing.pem")}
+def test_a_certificate_that_is_no_file_is_told_by_its_setting(
+    secure_kafka: SecureBroker, tmp_path: Path
+) -> None:
+    settings = secure_kafka.scram() | {"ssl.ca.location": str(tmp_path / "missing.pem")}
     with pytest.raises(Misconfigured) as told:
-        KafkaLog(secure.address(SCRAM), ["any"], settings)
+        KafkaLog(secure_kafka.address(SCRAM), ["any"], settings)
     assert "ssl.ca.location" in str(told.value)
     assert isinstance(told.value.__cause__, KafkaException)

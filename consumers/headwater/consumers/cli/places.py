@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from headwater.consumers.kafka_cluster import Cluster
     from headwater.emitter.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,8 +55,8 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     """The places that hold for this command. Raises `Misconfigured` for a wrong headwater.yaml."""
     given = ctx.find_object(Given) or Given()
     store, log, config = store or given.store, log or given.log, config or given.config
-    on_kafka = log is not None and log.startswith("kafka://")
-    if store is not None and log is not None and config is None and not on_kafka:
+    at_kafka = log is not None and log.startswith("kafka://")
+    if store is not None and log is not None and config is None and not at_kafka:
         return Places(store=store, log=log)
     from headwater.emitter import kafka_settings
 
@@ -63,7 +64,37 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     return Places(
         store=store or _store(found),
         log=log or str(found.log),
-        kafka=kafka_settings.of(found) if on_kafka else {},
+        kafka=kafka_settings.of(found) if at_kafka else {},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnKafka:
+    """A log on Kafka that a command means, and how to reach it."""
+
+    bootstrap: str
+    topics: tuple[str, ...]
+    settings: Mapping[str, Any]
+    profile: str
+
+    def cluster(self) -> Cluster:
+        try:
+            from headwater.consumers.kafka_cluster import Cluster
+        except ImportError as missing:
+            from headwater.emitter.kafka_faults import missing_client
+
+            raise missing_client(missing) from missing
+        return Cluster(self.bootstrap, self.settings)
+
+
+def on_kafka(ctx: click.Context, store: str | None, log: str | None, config: str | None) -> OnKafka:
+    """The log that holds for this command; raises `Misconfigured` where it is not on Kafka."""
+    from headwater.consumers.log import kafka_address
+
+    places = resolve(ctx, store, log, config)
+    bootstrap, topics = kafka_address(places.log)
+    return OnKafka(
+        bootstrap=bootstrap, topics=topics, settings=places.kafka, profile=settings_of(ctx, config).profile
     )
 
 
