@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -132,6 +132,26 @@ def load(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> S
         raise
 
 
+def load_over(own: Mapping[str, Any], place: str) -> Settings:
+    """The settings that hold here, with `own` before the environment and the file.
+
+    `place` is where `own` stands; a relative log in it is relative to the working folder.
+    """
+    load()  # what is wrong in the file is told by the file's name
+    variables = {name: text for name, text in os.environ.items() if _ENVIRONMENT.get(name, "-")[0] not in own}
+    folder = Path.cwd()
+    found = _load(variables, folder)
+    checked = _Checked({**found.document, **own}, place, variables)
+    decided = _checked(checked, folder)
+    return replace(
+        decided,
+        log=decided.log if "log" in own else found.log,
+        document={**found.document, **own},
+        source=found.source,
+        unset={key: name for key, name in found.unset.items() if key.partition(".")[0] not in own},
+    )
+
+
 def stated_profile(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
     """The profile that was asked for, however wrong the rest of the settings is; never raises."""
     variables = os.environ if environ is None else environ
@@ -186,6 +206,11 @@ def _load(variables: Mapping[str, str], folder: Path) -> Settings:
     document = {} if source is None else _read(source, variables, unset)
     checked = _Checked(document, str(source) if source else "the defaults", variables)
     home = folder if source is None or "HEADWATER_LOG" in variables else source.parent
+    return replace(_checked(checked, home), document=document, source=source, unset=unset)
+
+
+def _checked(checked: _Checked, home: Path) -> Settings:
+    """All keys, each told by its place where it is wrong."""
     return Settings(
         project=checked.text("project", "default"),
         log=_log_folder(checked, home),
@@ -197,9 +222,6 @@ def _load(variables: Mapping[str, str], folder: Path) -> Settings:
         raw_values=checked.texts("raw_values"),
         spool=_limits(checked),
         redact=_rules(checked),
-        document=document,
-        source=source,
-        unset=unset,
     )
 
 
