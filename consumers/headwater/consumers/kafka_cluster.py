@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition, admin
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, admin
 from confluent_kafka.cimpl import NewTopic
 
 from headwater.emitter.kafka_faults import Faults, refusal, unmade
-from headwater.emitter.kafka_settings import KafkaSettings, admin_settings
+from headwater.emitter.kafka_settings import KafkaSettings, admin_settings, consumer_settings
 from headwater.schemas.errors import HeadwaterError, Misconfigured
 
 ANSWER_S = 15.0
@@ -107,6 +107,33 @@ class Cluster:
         futures = self._admin.list_offsets(wanted, request_timeout=self._answer_s)
         times = [int(self._answer(future, topic.name).timestamp) for future in futures.values()]
         return max((time for time in times if time >= 0), default=None)
+
+    def newest_keys(self, topic: TopicFacts, *, records: int = 100) -> list[tuple[bytes, int]]:
+        """The keys of the newest records of each partition, at most so many, each with its partition."""
+        starts = [
+            TopicPartition(topic.name, number, max(first, end - records))
+            for number, (first, end) in self.ends(topic).items()
+            if end > first
+        ]
+        found: list[tuple[bytes, int]] = []
+        if not starts:
+            return found
+        chosen = {**consumer_settings(self.given, self.bootstrap), "group.id": "headwater-doctor"}
+        reader = Consumer({**chosen, "error_cb": self._faults, "log_level": 2})
+        try:
+            reader.assign(starts)
+            waiting = {start.partition for start in starts}
+            deadline = time.monotonic() + self._answer_s
+            while waiting and time.monotonic() < deadline:
+                for message in reader.consume(500, 0.2):
+                    key = message.key()
+                    if message.error() is not None:
+                        waiting.discard(message.partition() or 0)  # the end of the partition
+                    elif isinstance(key, bytes):
+                        found.append((key, message.partition() or 0))
+        finally:
+            reader.close()
+        return found
 
     def create(self, topic: str, *, partitions: int, replicas: int, settings: Mapping[str, str]) -> None:
         """Make a topic, and return when the cluster describes it."""

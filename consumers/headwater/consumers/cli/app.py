@@ -37,6 +37,7 @@ COMMANDS = {
     "quarantine": "headwater.consumers.cli.parked:quarantine",
     "store": "headwater.consumers.cli.upkeep:store",
     "log": "headwater.consumers.cli.upkeep:log",
+    "doctor": "headwater.consumers.cli.doctor:doctor",
     "topics": "headwater.consumers.cli.topics:topics",
     "demo": "headwater.consumers.cli.story:demo",
     "completion": "headwater.consumers.cli.completion:completion",
@@ -47,7 +48,7 @@ _GROUPS = (
     ("Make it again", ("recipe", "reproduce", "drift")),
     ("Govern", ("tag", "describe", "own", "alias", "recall")),
     ("Keep the store", ("consume", "replay", "verify", "gaps", "emitters", "quarantine", "store", "log")),
-    ("Operate", ("topics",)),
+    ("Operate", ("doctor", "topics")),
     ("Begin", ("demo", "completion")),
 )
 
