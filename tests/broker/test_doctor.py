@@ -212,7 +212,7 @@ def test_a_secret_is_in_no_output_log_or_error(
         f"kafka:\n  security.protocol: {protocol}\n  sasl.mechanism: PLAIN\n  sasl.username: me\n"
         f"  sasl.password: {secret}\n  sasl.oauthbearer.client.secret: {secret}\n  {wrong}\n"
     )
-    for command in (["doctor"], ["doctor", "--json"], ["topics", "check"]):
+    for command in (["doctor", "--wait", "0.3"], ["doctor", "--wait", "0.3", "--json"]):
         assert main([*command, "--log", "kafka://127.0.0.1:1/events"]) != 0
     said = capfd.readouterr()
     assert secret not in said.out + said.err

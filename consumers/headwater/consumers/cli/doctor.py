@@ -16,12 +16,16 @@ from headwater.consumers.cli.topics import lines_of
 
 @click.command()
 @click.option("--foreign", is_flag=True, help="The topics are others': check only what reading them needs.")
+@click.option(
+    "--wait", type=click.FloatRange(0.1, 300), default=15.0, help="Seconds for each of Kafka's answers (15)."
+)
 @json_option
 @with_places
 @click.pass_context
 def doctor(
     ctx: click.Context,
     foreign: bool,
+    wait: float,
     as_json: bool,
     store: str | None,
     log: str | None,
@@ -33,7 +37,7 @@ def doctor(
     """
     places = resolve(ctx, store, log, config)
     if places.log.startswith("kafka://"):
-        checks = list(_on_kafka(ctx, places, (store, log, config), foreign))
+        checks = list(_on_kafka(ctx, places, (store, log, config), foreign, wait))
     else:
         checks = list(_embedded(ctx, places, config))
     if as_json:
@@ -53,10 +57,14 @@ def _embedded(ctx: click.Context, places: Places, config: str | None) -> Iterato
 
 
 def _on_kafka(
-    ctx: click.Context, places: Places, given: tuple[str | None, str | None, str | None], foreign: bool
+    ctx: click.Context,
+    places: Places,
+    given: tuple[str | None, str | None, str | None],
+    foreign: bool,
+    wait: float,
 ) -> Iterator[Check]:
     place = on_kafka(ctx, *given)
-    cluster = place.cluster()
+    cluster = place.cluster(wait)
     from headwater.consumers.doctor import examine_folder, examine_kafka, examine_lag, examine_store
 
     settings = settings_of(ctx, given[2])

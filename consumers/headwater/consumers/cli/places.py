@@ -77,14 +77,14 @@ class OnKafka:
     settings: Mapping[str, Any]
     profile: str
 
-    def cluster(self) -> Cluster:
+    def cluster(self, answer_s: float = 15.0) -> Cluster:
         try:
             from headwater.consumers.kafka_cluster import Cluster
         except ImportError as missing:
             from headwater.emitter.kafka_faults import missing_client
 
             raise missing_client(missing) from missing
-        return Cluster(self.bootstrap, self.settings)
+        return Cluster(self.bootstrap, self.settings, answer_s=answer_s)
 
 
 def on_kafka(ctx: click.Context, store: str | None, log: str | None, config: str | None) -> OnKafka:
