@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import kafka, needed, openlineage, postgres
+from tests.support import kafka, kafka_security, needed, openlineage, postgres
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,14 @@ def postgres_server() -> Iterator[postgres.Server]:
 def kafka_broker() -> Iterator[kafka.Broker]:
     """One Kafka for this process's tests; skips without one, and fails instead where CI is set."""
     broker = kafka.broker()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kafka_security.SecureBroker]:
+    """One Kafka that lets in only whom it knows, for this process's tests."""
+    broker = kafka_security.SecureBroker(tmp_path_factory.mktemp("certificates"))
     yield broker
     broker.stop()
 

@@ -31,7 +31,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -55,16 +56,39 @@ class Unavailable(Exception):
     """Kafka cannot run here; the message says what is missing and what to do."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One more address of every broker: its name, its protocol (SSL, SASL_SSL, …) and its properties.
+
+    The properties are those of server.properties, without `listener.name.{name}.` before them.
+    """
+
+    name: str
+    protocol: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
 class Cluster:
     """The brokers whose data is in one folder; numbers count from 1.
 
     A broker is a process of its own, so it outlives this object: `stop` ends it in good order,
-    `kill` at once. `settings` are added to every broker's server.properties.
+    `kill` at once. `settings` are added to every broker's server.properties. `scram` are the passwords
+    of users that SASL/SCRAM knows, from the first start on.
     """
 
-    def __init__(self, folder: Path, *, brokers: int = 1, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        brokers: int = 1,
+        settings: Mapping[str, str] | None = None,
+        listeners: Sequence[Listener] = (),
+        scram: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder.resolve()
         self._settings = dict(settings or {})
+        self._listeners = tuple(listeners)
+        self._scram = dict(scram or {})
         self.numbers = tuple(range(1, brokers + 1))
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -80,19 +104,31 @@ class Cluster:
     def bootstrap(self) -> str:
         """The addresses of all brokers, for `bootstrap.servers`."""
         ports = _ports_of(self.folder) or []
-        return ",".join(f"127.0.0.1:{client}" for client, _ in ports)
+        return ",".join(f"127.0.0.1:{client}" for client, *_ in ports)
+
+    def bootstrap_of(self, listener: str) -> str:
+        """The addresses of one of the further listeners; brokers are known there as `localhost`."""
+        at = 2 + [each.name for each in self._listeners].index(listener)
+        return ",".join(f"localhost:{ports[at]}" for ports in _ports_of(self.folder) or [])
 
     def start(self) -> str:
         """Start what does not run, wait until all take requests, and return `bootstrap`.
 
-        Raises `Unavailable` with the end of a broker's log when one does not come up.
+        Raises `Unavailable` with the end of a broker's log when one does not come up; what was
+        started by this call is then ended again.
         """
         classpath = _classpath()
         self._prepare(classpath)
-        for number in self.numbers:
-            self._launch(number, classpath)
-        for number in self.numbers:
-            self._await(number)
+        asleep = [number for number in self.numbers if self._pid(number) is None]
+        try:
+            for number in asleep:
+                self._launch(number, classpath)
+            self._await(*self.numbers)
+        except BaseException:
+            # Without its quorum a broker does not end in good order; it has kept nothing of anyone's yet.
+            for number in asleep:
+                self.kill(number)
+            raise
         return self.bootstrap
 
     def start_broker(self, number: int) -> None:
@@ -140,12 +176,13 @@ class Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         ports = _ports_of(self.folder)
         if ports is None:
-            ports = _free_ports(len(self.numbers))
+            ports = _free_ports(len(self.numbers), 2 + len(self._listeners))
             state = {"cluster_id": _cluster_id(), "ports": ports}
             (self.folder / "cluster.json").write_text(json.dumps(state))
-        if len(ports) != len(self.numbers):
+        if len(ports) != len(self.numbers) or len(ports[0]) != 2 + len(self._listeners):
             raise Unavailable(
-                f"{self.folder} holds a cluster of {len(ports)}, not of {len(self.numbers)}: choose another"
+                f"{self.folder} holds a cluster of {len(ports)} with {len(ports[0]) - 2} further listeners, "
+                f"not of {len(self.numbers)} with {len(self._listeners)}: choose another"
             )
         cluster_id = json.loads((self.folder / "cluster.json").read_text())["cluster_id"]
         (self.folder / "log4j2.xml").write_text(_LOG4J)
@@ -155,20 +192,43 @@ class Cluster:
             properties = home / "server.properties"
             properties.write_text(_lines(self._properties(number, ports) | self._settings))
             if not (home / "data" / "meta.properties").exists():
-                _run_java(
-                    classpath, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)
-                )
+                self._format(classpath, cluster_id, properties)
 
-    def _properties(self, number: int, ports: list[tuple[int, int]]) -> dict[str, str]:
-        client, controller = ports[number - 1]
+    def _format(self, classpath: str, cluster_id: str, properties: Path) -> None:
+        users = [f"SCRAM-SHA-512=[name={user},password={password}]" for user, password in self._scram.items()]
+        options = [part for user in users for part in ("--add-scram", user)]
+        command = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties), *options)
+        _run_java(classpath, *command)
+
+    def _properties(self, number: int, ports: list[list[int]]) -> dict[str, str]:
+        client, controller, *further = ports[number - 1]
+        listeners = list(zip(self._listeners, further, strict=True))
         copies = min(3, len(ports))
         return {
             "process.roles": "broker,controller",
             "node.id": str(number),
-            "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{c}" for n, (_, c) in enumerate(ports, 1)),
-            "listeners": f"CLIENT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"CLIENT://127.0.0.1:{client}",
-            "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.quorum.voters": ",".join(
+                f"{n}@127.0.0.1:{c}" for n, (_, c, *_) in enumerate(ports, 1)
+            ),
+            "listeners": ",".join(
+                (
+                    f"CLIENT://127.0.0.1:{client}",
+                    f"CONTROLLER://127.0.0.1:{controller}",
+                    *(f"{each.name}://127.0.0.1:{port}" for each, port in listeners),
+                )
+            ),
+            "advertised.listeners": ",".join(
+                (
+                    f"CLIENT://127.0.0.1:{client}",
+                    *(f"{each.name}://localhost:{port}" for each, port in listeners),
+                )
+            ),
+            "listener.security.protocol.map": ",".join(
+                (
+                    "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                    *(f"{each.name}:{each.protocol}" for each in self._listeners),
+                )
+            ),
             "inter.broker.listener.name": "CLIENT",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.folder / str(number) / "data"),
@@ -188,6 +248,10 @@ class Cluster:
             "share.coordinator.state.topic.min.isr": str(max(1, copies - 1)),
             "group.initial.rebalance.delay.ms": "0",
             "broker.session.timeout.ms": "6000",
+        } | {
+            f"listener.name.{each.name.lower()}.{key}": value
+            for each in self._listeners
+            for key, value in each.properties.items()
         }
 
     def _launch(self, number: int, classpath: str) -> None:
@@ -213,11 +277,16 @@ class Cluster:
         self._children[number] = process
         (home / "pid").write_text(f"{process.pid} {_born(process.pid)}")
 
-    def _await(self, number: int) -> None:
+    def _await(self, *numbers: int) -> None:
+        """Wait until these take requests; the first that dies is told, whatever the others wait for."""
         deadline = time.monotonic() + START_DEADLINE_S
-        while STARTED not in self.log(number).read_text(errors="replace"):
-            if self._pid(number) is None or time.monotonic() > deadline:
-                raise Unavailable(f"broker {number} did not start:\n{_tail(self.log(number))}")
+        waiting = set(numbers)
+        while waiting:
+            for number in sorted(waiting):
+                if STARTED in self.log(number).read_text(errors="replace"):
+                    waiting.remove(number)
+                elif self._pid(number) is None or time.monotonic() > deadline:
+                    raise Unavailable(f"broker {number} did not start:\n{_tail(self.log(number))}")
             time.sleep(0.05)
 
     def _await_end(self, number: int) -> None:
@@ -290,23 +359,23 @@ def _run_java(classpath: str, *command: str) -> None:
         raise Unavailable(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def _free_ports(brokers: int) -> list[tuple[int, int]]:
-    """A client's and a controller's port for each; free now, and held open together so that all differ."""
+def _free_ports(brokers: int, each: int) -> list[list[int]]:
+    """Ports for every broker: client, controller, further ones; held open together, so that all differ."""
     with contextlib.ExitStack() as held:
         found = []
-        for _ in range(2 * brokers):
+        for _ in range(each * brokers):
             probe = held.enter_context(socket.socket())
             probe.bind(("127.0.0.1", 0))
             found.append(int(probe.getsockname()[1]))
-    return list(zip(found[::2], found[1::2], strict=True))
+    return [found[at : at + each] for at in range(0, len(found), each)]
 
 
-def _ports_of(folder: Path) -> list[tuple[int, int]] | None:
+def _ports_of(folder: Path) -> list[list[int]] | None:
     try:
         state = json.loads((folder / "cluster.json").read_text())
     except FileNotFoundError:
         return None
-    return [(client, controller) for client, controller in state["ports"]]
+    return [list(ports) for ports in state["ports"]]
 
 
 def _cluster_id() -> str:

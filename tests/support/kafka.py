@@ -34,9 +34,10 @@ class Broker:
         self.admin: AdminClient = AdminClient({"bootstrap.servers": bootstrap})
 
     @classmethod
-    def started(cls, brokers: int = 1, settings: Mapping[str, str] | None = None) -> Broker:
-        """A cluster of the test's own; skips where Kafka cannot run, and fails instead in CI."""
-        cluster = Cluster(Path(tempfile.mkdtemp(prefix="hw-kafka-")), brokers=brokers, settings=settings)
+    def started(cls, brokers: int = 1, settings: Mapping[str, str] | None = None, **more: Any) -> Broker:
+        """A cluster of the test's own (`more`: as `Cluster`); skips where Kafka cannot run, fails in CI."""
+        folder = Path(tempfile.mkdtemp(prefix="hw-kafka-"))
+        cluster = Cluster(folder, brokers=brokers, settings=settings, **more)
         try:
             return cls(cluster.start(), cluster)
         except Unavailable as problem:

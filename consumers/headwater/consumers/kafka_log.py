@@ -37,7 +37,9 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from headwater.consumers.log import Cursor, Partition, Record
-from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable, shown
+from headwater.emitter.kafka_faults import Faults, unmade
+from headwater.emitter.kafka_settings import KafkaSettings, admin_settings, consumer_settings
+from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable
 
 log = logging.getLogger(__name__)
 
@@ -52,28 +54,19 @@ POLL_S = 0.1
 END_HOLDS_S = 1.0
 FETCHED_S = 1.0
 
-# What this reader's promises rest on; a setting of the user's that says otherwise is refused.
-_FIXED: Mapping[str, Any] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    # The default, `largest`, skips what was not read and says nothing.
-    "auto.offset.reset": "error",
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,
-}
+# Errors are told by the calls that meet them.
+_QUIET: Mapping[str, Any] = {"log_level": 2}
 _DEFAULTS: Mapping[str, Any] = {
+    **_QUIET,
     "client.id": "headwater",
     # Asked for by librdkafka; no group is joined and nothing is committed.
     "group.id": "headwater",
-    "check.crcs": True,
     "fetch.message.max.bytes": 11 << 20,
     "queued.max.messages.kbytes": AHEAD_BYTES >> 10,
     # A partition that is read for the first time waits for the fetch under way, twice.
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 100,
     "socket.keepalive.enable": True,
-    # Errors are told by the calls that meet them.
-    "log_level": 2,
 }
 _PASSING = frozenset(
     {
@@ -158,22 +151,15 @@ class KafkaLog:
     ) -> None:
         self.bootstrap = bootstrap
         self.topics = tuple(topics)
-        own = dict(settings or {})
-        for key, value in _FIXED.items():
-            if key in own and own[key] != value:
-                raise Misconfigured(
-                    f"kafka: {key} is {shown(own[key])}, and reading a log needs {value}",
-                    remedy=f"leave {key} out",
-                )
-        connection = {"bootstrap.servers": bootstrap}
+        given = settings if isinstance(settings, KafkaSettings) else KafkaSettings(settings)
+        self._faults = Faults(bootstrap, given)
+        told: dict[str, Any] = {"error_cb": self._faults}
         self._answer_s = answer_s
         try:
-            self._consumer = Consumer({**_DEFAULTS, **own, **_FIXED, **connection})
-            self._admin = AdminClient({**_admin_settings(own), **connection})
+            self._consumer = Consumer({**_DEFAULTS, **consumer_settings(given, bootstrap), **told})
+            self._admin = AdminClient({**_QUIET, **admin_settings(given, bootstrap), **told})
         except KafkaException as refused:
-            raise Misconfigured(
-                f"kafka: {refused.args[0].str()}", remedy="mend `kafka:` in headwater.yaml"
-            ) from refused
+            raise unmade(refused, given) from refused
         self._names: dict[str, str] = {}
         self._held: dict[Partition, _Reading] = {}
 
@@ -260,6 +246,9 @@ class KafkaLog:
         )
         found = {}
         for name, future in futures.items():
+            while not future.done():
+                self._admin.poll(POLL_S)
+                self._faults.raise_refused()
             try:
                 found[name] = future.result()
             except KafkaException as problem:
@@ -268,6 +257,8 @@ class KafkaLog:
                         f"there is no topic {name} at {self.bootstrap}",
                         remedy="make it first, or name another: kafka://host:9092/topic",
                     ) from problem
+                if problem.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+                    raise self._faults.away(f"the question for topic {name}") from problem
                 raise self._told(problem.args[0]) from problem
         return found
 
@@ -406,12 +397,6 @@ class KafkaLog:
             self._require_within(partition, self._kafka(partition, held.next))
             raise Retryable(f"{self.place(partition)}: {problem.str()}", remedy="it is tried again")
         raise self._told(problem)
-
-
-def _admin_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the two kinds of client have in common: how to reach the cluster and who we are."""
-    common = ("security.", "sasl.", "ssl.", "enable.ssl", "socket.", "client.id", "oauthbearer_")
-    return {key: value for key, value in settings.items() if key.startswith(common)}
 
 
 def _uuid(topic_id: Any) -> UUID:

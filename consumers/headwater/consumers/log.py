@@ -220,11 +220,28 @@ def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
     `kafka` are librdkafka's settings for the cluster. Raises `Misconfigured` for anything else, and where
     Kafka's client is not installed.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     if not separator:
         return SegmentLog(url)
+    servers, topics = kafka_address(url)
+    try:
+        from headwater.consumers.kafka_log import KafkaLog
+    except ImportError as missing:
+        raise Misconfigured(
+            f"reading {scheme}://… needs {missing.name}", remedy="pip install 'headwater[kafka]'"
+        ) from missing
+    return KafkaLog(servers, topics, kafka)
+
+
+def kafka_address(url: str) -> tuple[str, tuple[str, ...]]:
+    """The brokers and the topics that `kafka://host:port,host:port/topic,topic` names."""
+    scheme, separator, rest = url.partition("://")
     servers, _, topics = rest.partition("/")
     if scheme != "kafka":
+        if not separator:
+            raise Misconfigured(
+                f"{url} is a folder, and no log on Kafka", remedy="--log kafka://host:9092/topic"
+            )
         raise Misconfigured(
             f"log {scheme}://… is not supported",
             remedy="name a folder of segment files, or kafka://host:9092/topic",
@@ -235,13 +252,7 @@ def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
         raise Misconfigured(
             "the log's URL holds a user or a password", remedy="write them below `kafka:` in headwater.yaml"
         )
-    try:
-        from headwater.consumers.kafka_log import KafkaLog
-    except ImportError as missing:
-        raise Misconfigured(
-            f"reading {scheme}://… needs {missing.name}", remedy="pip install 'headwater[kafka]'"
-        ) from missing
-    return KafkaLog(servers, [topic for topic in topics.strip("/").split(",") if topic], kafka)
+    return servers, tuple(topic for topic in topics.strip("/").split(",") if topic)
 
 
 def records_of(source: Log, batch: int = 2000, size: int = 16 << 20) -> Iterator[Record]:

@@ -17,10 +17,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headwater.emitter import kafka_settings
 from headwater.emitter.acks import acknowledged
 from headwater.emitter.settings import Settings
 from headwater.emitter.sinks import Position
@@ -220,7 +220,7 @@ def opened(settings: Settings, **defaults: Any) -> TopicWriter:
     """A producer for the topic of `settings`; raises `Misconfigured`, also where the client is missing."""
     from headwater.emitter.topic_writer import TopicWriter
 
-    return TopicWriter(_topic(settings), client_settings(settings), **defaults)
+    return TopicWriter(_topic(settings), kafka_settings.of(settings), **defaults)
 
 
 def drain_of(settings: Settings) -> Drain:
@@ -246,14 +246,3 @@ def _topic(settings: Settings) -> Topic:
             f"the log is the folder {settings.log}", remedy="name a topic in `log`: kafka://host:9092/topic"
         )
     return settings.topic
-
-
-def client_settings(settings: Settings) -> Mapping[str, Any]:
-    """librdkafka's settings, under `kafka:` in headwater.yaml."""
-    settings.require("kafka")
-    stated = settings.document.get("kafka") or {}
-    if not isinstance(stated, Mapping):
-        raise Misconfigured(
-            f"{settings.source}: kafka: is no mapping", remedy="write librdkafka's settings below it"
-        )
-    return {str(key): value for key, value in stated.items()}

@@ -386,6 +386,11 @@ def from_settings(settings: Settings, *, now: Callable[[], int] = now_us) -> Emi
     return Emitter(settings, _Opener(settings), now=now)
 
 
+def sink_opener(settings: Settings) -> SinkOpener:
+    """What opens the place where `settings` keep events, for an emitter's id."""
+    return _Opener(settings)
+
+
 class _Opener:
     """Opens the sink of a mode; a forked child leaves adoption to its parent."""
 

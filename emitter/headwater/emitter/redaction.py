@@ -191,6 +191,14 @@ class Redactor:
             text = pattern.sub(with_, text)
         return text
 
+    def entry(self, key: str, value: Any) -> Any:
+        """What stands under `key` in a document, without secrets; the same object when it has none."""
+        return self._entry(key, value)
+
+    def is_secret(self, key: object) -> bool:
+        """Whether `key` names a secret."""
+        return isinstance(key, str) and self._verdict(key) > 0
+
     def _looks(self) -> list[tuple[re.Pattern[str], str]]:
         # Compiled when first needed: most processes never meet anything suspicious.
         own = [(pattern, REDACTED) for pattern in self._rules.patterns]

@@ -4,7 +4,7 @@
     log: ${HEADWATER_LOG:-.headwater/log}      # a folder on a local file system, or kafka://host:9092/topic
     store: sqlite:///.headwater/lineage.db     # the consumers' business, kept as it is
     mode: spool                                # memory | spool | spool+fsync | sync
-    profile: default                           # regulated: an event that is not kept raises
+    profile: default                           # prod, regulated: see docs/reference/configuration.md
     adopt: true                                # close what dead processes left open
     verify_inputs: off                         # sampled | full: find inputs changed in place
     raw_values: [country]                      # columns whose values may appear in metadata
@@ -36,7 +36,7 @@ from headwater.schemas.errors import Misconfigured, shown
 
 FILE_NAME = "headwater.yaml"
 MODES = ("memory", "spool", "spool+fsync", "sync")
-PROFILES = ("default", "regulated")
+PROFILES = ("default", "prod", "regulated")
 DRAIN_ON_EXIT_S = 5.0
 SYNC_TIMEOUT_S = 10.0
 VERIFY_INPUTS = ("off", "sampled", "full")
@@ -97,7 +97,7 @@ class Settings:
     project: str = "default"
     log: Path = Path(".headwater/log")
     topic: Topic | None = None
-    store: str = "sqlite:///.headwater/lineage.db"
+    store: str = field(default="sqlite:///.headwater/lineage.db", repr=False)  # it may hold a password
     mode: str = "spool"
     profile: str = "default"
     adopt: bool = True
@@ -108,7 +108,7 @@ class Settings:
     drain_on_exit_s: float = DRAIN_ON_EXIT_S
     sync_timeout_s: float = SYNC_TIMEOUT_S
     redact: RedactionRules = RedactionRules()
-    document: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold secrets
     source: Path | None = None
     unset: Mapping[str, str] = field(default_factory=dict)
 
@@ -165,6 +165,31 @@ def load(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> S
         raise
 
 
+def load_over(own: Mapping[str, Any], place: str) -> Settings:
+    """The settings that hold here, with `own` before the environment and the file.
+
+    `place` is where `own` stands; a relative log in it is relative to the working folder.
+    """
+    load()  # what is wrong in the file is told by the file's name
+    variables = {name: text for name, text in os.environ.items() if _ENVIRONMENT.get(name, "-")[0] not in own}
+    folder = Path.cwd()
+    found = _load(variables, folder)
+    checked = _Checked({**found.document, **own}, place, variables)
+    decided = _decided(checked, folder, folder)
+    spool = decided.spool_folder if "spool" in own else found.spool_folder
+    topic = decided.topic if "log" in own else found.topic
+    log = decided.log if "log" in own else found.log
+    return replace(
+        decided,
+        log=log if topic is None else _spool_of(spool, topic),
+        topic=topic,
+        spool_folder=spool,
+        document={**found.document, **own},
+        source=found.source,
+        unset={key: name for key, name in found.unset.items() if key.partition(".")[0] not in own},
+    )
+
+
 def stated_profile(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
     """The profile that was asked for, however wrong the rest of the settings is; never raises."""
     variables = os.environ if environ is None else environ
@@ -187,7 +212,7 @@ def _stated_profile(variables: Mapping[str, str], folder: Path) -> str:
         source = _find(variables, folder)
         if source is None:
             return PROFILES[0]
-        stated = _parsed(source).get("profile", PROFILES[0])
+        stated = parsed(source).get("profile", PROFILES[0])
         return str(_Interpolation(source, variables).value(stated, "profile")).strip().lower()
     except Misconfigured:
         return _profile_line(variables, folder)
@@ -199,7 +224,7 @@ def _profile_line(variables: Mapping[str, str], folder: Path) -> str:
         found = source is not None and _REGULATED_LINE.search(source.read_bytes())
     except (Misconfigured, OSError):
         return PROFILES[0]
-    return PROFILES[1] if found else PROFILES[0]
+    return "regulated" if found else PROFILES[0]
 
 
 def _surroundings(folder: Path) -> object:
@@ -219,8 +244,13 @@ def _load(variables: Mapping[str, str], folder: Path) -> Settings:
     document = {} if source is None else _read(source, variables, unset)
     checked = _Checked(document, str(source) if source else "the defaults", variables)
     base = folder if source is None else source.parent
-    spool = _spool_folder(checked, base, folder)
-    log, topic = _log(checked, folder if "HEADWATER_LOG" in variables else base, spool)
+    return replace(_decided(checked, base, folder), document=document, source=source, unset=unset)
+
+
+def _decided(checked: _Checked, base: Path, cwd: Path) -> Settings:
+    """All keys, each told by its place where it is wrong; relative folders of the document are in `base`."""
+    spool = _spool_folder(checked, base, cwd)
+    log, topic = _log(checked, cwd if checked.is_overridden("log") else base, spool)
     return Settings(
         project=checked.text("project", "default"),
         log=log,
@@ -236,9 +266,6 @@ def _load(variables: Mapping[str, str], folder: Path) -> Settings:
         drain_on_exit_s=checked.seconds("drain_on_exit_s", DRAIN_ON_EXIT_S),
         sync_timeout_s=checked.seconds("sync_timeout_s", SYNC_TIMEOUT_S),
         redact=_rules(checked),
-        document=document,
-        source=source,
-        unset=unset,
     )
 
 
@@ -255,7 +282,7 @@ def _find(variables: Mapping[str, str], folder: Path) -> Path | None:
     return None
 
 
-def _parsed(source: Path) -> dict[str, Any]:
+def parsed(source: Path) -> dict[str, Any]:
     """The file as it is written, variables and all."""
     import yaml  # most processes have no file to read, and this import costs them 20 ms
 
@@ -275,7 +302,7 @@ def _parsed(source: Path) -> dict[str, Any]:
 def _read(source: Path, variables: Mapping[str, str], unset: dict[str, str]) -> dict[str, Any]:
     """The file with its variables filled in; what others' texts lack goes into `unset`."""
     own, others = _Interpolation(source, variables), _Interpolation(source, variables, unset)
-    return {key: (own if key in _OWN else others).value(value, key) for key, value in _parsed(source).items()}
+    return {key: (own if key in _OWN else others).value(value, key) for key, value in parsed(source).items()}
 
 
 def _is_not_set(place: str, name: str) -> Misconfigured:
@@ -342,6 +369,10 @@ class _Checked:
         for key in path:
             found = found.get(key) if isinstance(found, Mapping) else None
         return found, f"{self._place}: {'.'.join(path)}"
+
+    def is_overridden(self, *path: str) -> bool:
+        """Whether the environment says what holds."""
+        return path in self._overrides
 
     def section(self, name: str, allowed: tuple[str, ...]) -> None:
         value = self._document.get(name)

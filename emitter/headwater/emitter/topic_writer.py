@@ -25,8 +25,9 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from headwater.emitter.kafka_settings import producer_settings
 from headwater.emitter.topic import Topic
-from headwater.schemas.errors import HeadwaterError, Misconfigured, Retryable, shown
+from headwater.schemas.errors import HeadwaterError, Misconfigured, Retryable
 from headwater.schemas.records import labels_of
 
 log = logging.getLogger("headwater.emitter")
@@ -40,20 +41,6 @@ MAX_RECORD_BYTES = 10 << 20
 CLOSE_S = 5.0
 HEAR_OUT_S = 1.0
 
-# What delivery rests on; a setting of the user's that says otherwise is refused.
-_FIXED: Mapping[str, Any] = {
-    "enable.idempotence": True,
-    "enable.gapless.guarantee": True,
-    "acks": "all",
-    "partitioner": "murmur2_random",
-    # A record is never given up because of the time that passed.
-    "message.timeout.ms": 0,
-}
-_SAME_AS = {
-    "request.required.acks": "acks",
-    "delivery.timeout.ms": "message.timeout.ms",
-}
-_NEVER = ("transactional.id", "bootstrap.servers", "metadata.broker.list")
 _DEFAULTS: Mapping[str, Any] = {
     "client.id": "headwater",
     "compression.type": "lz4",
@@ -144,9 +131,7 @@ class TopicWriter:
                 {
                     **_DEFAULTS,
                     **defaults,
-                    **_checked(settings),
-                    **_FIXED,
-                    "bootstrap.servers": topic.servers,
+                    **producer_settings(settings, topic.servers),
                     "error_cb": self._heard,
                     "logger": _client_log,
                 }
@@ -252,25 +237,3 @@ class TopicWriter:
             self.refused = Misconfigured(f"{self.topic}: {error.str()}", remedy=_REMEDIES[code])
         elif code in _UNREACHABLE:
             self.away = error.str()
-
-
-def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's settings, without those that say what ours say."""
-    kept = {}
-    for key, value in settings.items():
-        name = _SAME_AS.get(key, key)
-        if key in _NEVER:
-            raise Misconfigured(f"kafka: {key} is not for you to set", remedy=f"leave {key} out")
-        if name not in _FIXED:
-            kept[key] = value
-        elif _spelled(value) != _spelled(_FIXED[name]):
-            raise Misconfigured(
-                f"kafka: {key} is {shown(value)}, and sending events needs {_spelled(_FIXED[name])}",
-                remedy=f"leave {key} out",
-            )
-    return kept
-
-
-def _spelled(value: object) -> str:
-    text = str(value).lower()
-    return "all" if text == "-1" else text

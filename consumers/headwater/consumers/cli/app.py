@@ -38,6 +38,8 @@ COMMANDS = {
     "drain": "headwater.consumers.cli.drain:drain",
     "store": "headwater.consumers.cli.upkeep:store",
     "log": "headwater.consumers.cli.upkeep:log",
+    "doctor": "headwater.consumers.cli.doctor:doctor",
+    "topics": "headwater.consumers.cli.topics:topics",
     "demo": "headwater.consumers.cli.story:demo",
     "completion": "headwater.consumers.cli.completion:completion",
 }
@@ -50,6 +52,7 @@ _GROUPS = (
         "Keep the store",
         ("consume", "replay", "verify", "gaps", "emitters", "quarantine", "drain", "store", "log"),
     ),
+    ("Operate", ("doctor", "topics")),
     ("Begin", ("demo", "completion")),
 )
 

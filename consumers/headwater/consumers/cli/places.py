@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from headwater.schemas.errors import Misconfigured
-
 if TYPE_CHECKING:
+    from headwater.consumers.kafka_cluster import Cluster
     from headwater.emitter.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,7 +32,7 @@ class Given:
 class Places:
     """The store's URL, the log's folder or URL, and librdkafka's settings for a log on Kafka."""
 
-    store: str
+    store: str = field(repr=False)  # it may hold a password
     log: str
     kafka: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,16 +55,47 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     """The places that hold for this command. Raises `Misconfigured` for a wrong headwater.yaml."""
     given = ctx.find_object(Given) or Given()
     store, log, config = store or given.store, log or given.log, config or given.config
-    on_kafka = log is not None and log.startswith("kafka://")
-    if store is not None and log is not None and config is None and not on_kafka:
+    if store is not None and log is not None and config is None and not log.startswith("kafka://"):
         return Places(store=store, log=log)
+    from headwater.emitter import kafka_settings
+
     found = settings_of(ctx, config)
     log = log or found.log_url
-    on_kafka = log.startswith("kafka://")
+    at_kafka = log.startswith("kafka://")
     return Places(
         store=store or _store(found),
         log=log,
-        kafka=_kafka(found) if on_kafka else {},
+        kafka=kafka_settings.of(found) if at_kafka else {},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnKafka:
+    """A log on Kafka that a command means, and how to reach it."""
+
+    bootstrap: str
+    topics: tuple[str, ...]
+    settings: Mapping[str, Any]
+    profile: str
+
+    def cluster(self, answer_s: float = 15.0) -> Cluster:
+        try:
+            from headwater.consumers.kafka_cluster import Cluster
+        except ImportError as missing:
+            from headwater.emitter.kafka_faults import missing_client
+
+            raise missing_client(missing) from missing
+        return Cluster(self.bootstrap, self.settings, answer_s=answer_s)
+
+
+def on_kafka(ctx: click.Context, store: str | None, log: str | None, config: str | None) -> OnKafka:
+    """The log that holds for this command; raises `Misconfigured` where it is not on Kafka."""
+    from headwater.consumers.log import kafka_address
+
+    places = resolve(ctx, store, log, config)
+    bootstrap, topics = kafka_address(places.log)
+    return OnKafka(
+        bootstrap=bootstrap, topics=topics, settings=places.kafka, profile=settings_of(ctx, config).profile
     )
 
 
@@ -91,17 +121,6 @@ def writing(ctx: click.Context, log: str | None, config: str | None) -> Settings
 def spool_of(ctx: click.Context, log: str | None, config: str | None) -> Path:
     """The folder that events of the log are put into first."""
     return writing(ctx, log, config).log
-
-
-def _kafka(found: Settings) -> Mapping[str, Any]:
-    """librdkafka's settings, under `kafka:` in headwater.yaml."""
-    found.require("kafka")
-    settings = found.document.get("kafka") or {}
-    if not isinstance(settings, Mapping):
-        raise Misconfigured(
-            f"{found.source}: kafka: is no mapping", remedy="write librdkafka's settings below it"
-        )
-    return {str(key): value for key, value in settings.items()}
 
 
 def _store(found: Settings) -> str:

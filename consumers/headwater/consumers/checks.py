@@ -1,0 +1,33 @@
+"""One thing that was looked at, and whether it is as it should be: what `topics check` and `doctor` say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """`ok`; `warn`: it works, and something is given up; `fail`: it does not work, or events get lost."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """`name` of `subject` was `found`; where not `ok`, `wanted` says what and why, `remedy` what to do."""
+
+    subject: str
+    name: str
+    state: State
+    found: str
+    wanted: str = ""
+    remedy: str = ""
+
+
+def worst(checks: Iterable[Check]) -> State:
+    """The worst state of all; `ok` of none."""
+    order = list(State)
+    return max((check.state for check in checks), key=order.index, default=State.OK)

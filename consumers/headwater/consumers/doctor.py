@@ -1,0 +1,388 @@
+"""Is this deployment sound? Everything between an emitter's folder and the store, looked at once.
+
+Nothing is changed, and no check stands in the way of the next: what cannot be asked is a failed check with
+the error's own remedy. Texts of errors pass the redactor, and URLs are shown without what may be secret.
+What a topic must be like is the business of `headwater.consumers.topics`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select, text
+
+from headwater.consumers import books, migrations, tables
+from headwater.consumers.checks import Check, State
+from headwater.consumers.lineage import LineageProjection
+from headwater.consumers.partitioning import misplaced
+from headwater.consumers.store import Store, connect
+from headwater.emitter.acks import acknowledged
+from headwater.emitter.kafka_settings import GUARDED, KafkaSettings, is_loopback
+from headwater.emitter.redaction import Redactor
+from headwater.emitter.settings import Settings
+from headwater.schemas.errors import HeadwaterError
+from headwater.schemas.segment import SegmentReader, list_segments, read_seal
+
+if TYPE_CHECKING:
+    # The embedded carrier needs no client of Kafka's.
+    from headwater.consumers.kafka_cluster import Cluster, TopicFacts
+
+SKEW_S = 5.0
+BACKLOG_AGE_S = 300.0
+KEYS_TO_JUDGE_BY = 20
+
+Checks = Iterator[Check]
+
+
+def examine_folder(folder: Path, settings: Settings, *, drained: bool = False) -> Checks:
+    """The folder of segments: the log, or (`drained`) the spool from which a drain sends to Kafka."""
+    yield from _guarded(str(folder), lambda: _folder(folder, settings, drained=drained))
+
+
+def examine_store(url: str) -> Checks:
+    """The store: reached, of this code's schema and projection, its clock, what it has parked."""
+    path = url.removeprefix("sqlite:///")
+    if path != url and not Path(path).exists():  # to connect would make it
+        yield Check(
+            subject=path,
+            name="store",
+            state=State.WARN,
+            found="missing",
+            wanted="made by the first consumer",
+            remedy="headwater consume",
+        )
+        return
+    try:
+        store = connect(url)
+    except HeadwaterError as problem:
+        yield _failed("store", problem)
+        return
+    with store:
+        yield from _guarded(store.url, lambda: _store(store))
+
+
+def examine_kafka(cluster: Cluster, topic: str, *, foreign: bool = False) -> Checks:
+    """The cluster and one topic: reached, let in, guarded, its settings, its keys, its times."""
+    from headwater.consumers.topics import check
+
+    yield from _guarded(cluster.bootstrap, lambda: _security(cluster))
+    brokers = list(_guarded(cluster.bootstrap, lambda: _brokers(cluster)))
+    yield from brokers
+    if any(found.name == "answer" for found in brokers):
+        return  # whoever does not answer this answers nothing
+    profile = cluster.given.profile
+    yield from _guarded(topic, lambda: check(cluster, topic, profile=profile, foreign=foreign))
+    yield from _guarded(topic, lambda: _records(cluster, topic))
+
+
+def examine_lag(cluster: Cluster, topic: str, store_url: str) -> Checks:
+    """How far the store is behind the topic, where it has read it."""
+    yield from _guarded(topic, lambda: _lag(cluster, topic, store_url))
+
+
+def _guarded(subject: str, checks: Callable[[], Checks]) -> Checks:
+    try:
+        yield from checks()
+    except (HeadwaterError, OSError) as problem:
+        yield _failed(subject, problem)
+
+
+def _failed(subject: str, problem: Exception) -> Check:
+    redact = Redactor().text
+    message, remedy = (
+        (problem.message, problem.remedy) if isinstance(problem, HeadwaterError) else (str(problem), "")
+    )
+    return Check(
+        subject=subject,
+        name="answer",
+        state=State.FAIL,
+        found=redact(message),
+        wanted="an answer",
+        remedy=redact(remedy),
+    )
+
+
+def _judged(
+    subject: str, name: str, fits: bool, found: str, wanted: str, remedy: str, state: State = State.FAIL
+) -> Check:
+    return Check(
+        subject=subject,
+        name=name,
+        state=State.OK if fits else state,
+        found=found,
+        wanted=wanted,
+        remedy="" if fits else remedy,
+    )
+
+
+# -- the folder ----------------------------------------------------------------------------
+
+
+def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
+    subject = str(folder)
+    if not folder.is_dir():
+        yield Check(
+            subject=subject,
+            name="folder",
+            state=State.WARN,
+            found="missing",
+            wanted="it is made by the first event",
+            remedy="run a step, or see to `log` in headwater.yaml",
+        )
+        return
+    writable = os.access(folder, os.W_OK | os.X_OK)
+    yield _judged(
+        subject,
+        "folder",
+        writable,
+        "writable" if writable else "not writable for this user",
+        "writable for emitters",
+        f"chown or chmod {folder}",
+        State.WARN,
+    )
+    segments = list_segments(folder)
+    size = sum(path.stat().st_size for path in segments)
+    limit = settings.spool.max_bytes
+    yield _judged(
+        subject,
+        "size",
+        not limit or size < 0.8 * limit,
+        f"{len(segments)} segments, {size:,} bytes",
+        f"below 80 % of spool.max_bytes ({limit:,}), beyond which events are refused",
+        "headwater drain" if drained else "raise spool.max_bytes, or move sealed segments to an archive",
+        State.FAIL if limit and size >= limit else State.WARN,
+    )
+    free = shutil.disk_usage(folder).free
+    yield _judged(
+        subject,
+        "disk",
+        free > 1 << 30,
+        f"{free:,} bytes free",
+        "more than 1 GiB",
+        "make room",
+        State.WARN,
+    )
+    dead = [path.name for path in segments if _left_open(path)]
+    yield _judged(
+        subject,
+        "dead processes' segments",
+        not dead,
+        f"{len(dead)} left open" if dead else "none",
+        "none: their runs show as running",
+        "headwater log adopt",
+        State.WARN,
+    )
+    if drained:
+        yield _backlog(subject, segments)
+
+
+def _left_open(path: Path) -> bool:
+    """Whether the segment has no seal, and nobody alive holds it."""
+    if read_seal(path) is not None:
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _backlog(subject: str, segments: list[Path]) -> Check:
+    """What no broker has acknowledged yet: its bytes, and the age of its oldest event."""
+    waiting, oldest = 0, None
+    for path in segments:
+        done = acknowledged(path)
+        with SegmentReader(path) as reader:
+            while frames := reader.read():
+                for frame in frames:
+                    if frame.offset >= done:
+                        waiting += len(frame.value)
+                        oldest = min(oldest or frame.append_time, frame.append_time)
+    age = 0.0 if oldest is None else time.time() - oldest / 1e6
+    return _judged(
+        subject,
+        "backlog",
+        age < BACKLOG_AGE_S,
+        f"{waiting:,} bytes, the oldest event {age:,.0f} s" if waiting else "none",
+        f"nothing older than {BACKLOG_AGE_S:,.0f} s",
+        "headwater drain",
+        State.WARN,
+    )
+
+
+# -- the store -----------------------------------------------------------------------------
+
+
+def _store(store: Store) -> Checks:
+    current = migrations.current(store)
+    yield _judged(
+        store.url,
+        "schema",
+        current == migrations.HEAD,
+        current or "missing",
+        migrations.HEAD,
+        "headwater store upgrade" if current else "headwater consume",
+    )
+    if current != migrations.HEAD:
+        return
+    held = books.folded_by(store, LineageProjection.name)
+    needed = LineageProjection.version
+    yield _judged(
+        store.url,
+        "projection",
+        held in (None, needed),
+        "nothing consumed yet" if held is None else f"version {held}",
+        f"version {needed}",
+        books.REBUILD,
+    )
+    with store.connecting() as connection:
+        if store.dialect == "postgresql":
+            before = time.time()
+            there = float(
+                connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+            )
+            yield _skew(store.url, there - (before + time.time()) / 2)
+        parked = connection.execute(
+            select(func.count())
+            .select_from(tables.quarantine)
+            .where(tables.quarantine.c.accepted_at.is_(None))
+        ).scalar_one()
+    yield _judged(
+        store.url,
+        "quarantine",
+        parked == 0,
+        f"{parked:,} records",
+        "none",
+        "headwater quarantine list",
+        State.WARN,
+    )
+
+
+def _skew(subject: str, skew_s: float) -> Check:
+    return _judged(
+        subject,
+        "clock",
+        abs(skew_s) < SKEW_S,
+        f"{skew_s:+.1f} s from this machine's",
+        f"within {SKEW_S:.0f} s",
+        "let NTP keep both",
+        State.WARN,
+    )
+
+
+# -- Kafka ---------------------------------------------------------------------------------
+
+
+def _security(cluster: Cluster) -> Checks:
+    given: KafkaSettings = cluster.given
+    protocol = str(given.get("security.protocol", "PLAINTEXT")).upper()
+    yield _judged(
+        cluster.bootstrap,
+        "connection",
+        protocol.endswith("SSL") or is_loopback(cluster.bootstrap),
+        protocol,
+        "encrypted, beyond this machine",
+        f"set security.protocol to SASL_SSL or SSL; profiles {' and '.join(GUARDED)} insist on it",
+        State.WARN,
+    )
+    if given.plain:
+        yield Check(
+            subject=cluster.bootstrap,
+            name="secrets",
+            state=State.WARN,
+            found=f"{', '.join(given.plain)} stands in headwater.yaml",
+            wanted="in the environment, or in a file of its own",
+            remedy="write ${VARIABLE} or ${file:/run/secrets/…}",
+        )
+
+
+def _brokers(cluster: Cluster) -> Checks:
+    brokers = cluster.brokers()
+    yield Check(
+        subject=cluster.bootstrap,
+        name="brokers",
+        state=State.OK,
+        found=f"{len(brokers)} answer, we are let in",
+    )
+    from headwater.consumers.kafka_cluster import Denied
+
+    try:
+        makes = cluster.broker_settings().get("auto.create.topics.enable", "false")
+    except Denied:
+        return  # an emitter's or a consumer's user need not be allowed to ask
+    yield _judged(
+        cluster.bootstrap,
+        "auto.create.topics.enable",
+        makes == "false",
+        makes,
+        "false: a mistyped name would become a topic with a retention of a week",
+        "set it to false on the brokers",
+        State.WARN,
+    )
+
+
+def _records(cluster: Cluster, topic: str) -> Checks:
+    facts = cluster.topics([topic])[topic]
+    if facts is None:
+        return  # told by `check`
+    yield from _keys(cluster, facts)
+    newest = cluster.newest(facts)
+    if newest is not None:
+        ahead = newest / 1e3 - time.time()
+        yield _judged(
+            topic,
+            "newest record",
+            ahead < SKEW_S,
+            f"{-ahead:,.0f} s old" if ahead < 0 else f"{ahead:,.0f} s in the future",
+            "not in the future",
+            "see to the clocks of producers, brokers and of this machine",
+            State.WARN,
+        )
+
+
+def _keys(cluster: Cluster, facts: TopicFacts) -> Checks:
+    if facts.partitions < 2:
+        return
+    wrong, looked = misplaced(cluster.newest_keys(facts), facts.partitions)
+    if looked < KEYS_TO_JUDGE_BY:
+        return
+    yield _judged(
+        facts.name,
+        "partitioner",
+        not wrong,
+        f"{wrong} of {looked} newest keys lie elsewhere than murmur2 puts them",
+        "none: one key, one partition, whoever writes",
+        "set partitioner=murmur2_random in the producers that build on librdkafka (Python, Go, C)",
+        State.WARN,
+    )
+
+
+def _lag(cluster: Cluster, topic: str, store_url: str) -> Checks:
+    facts = cluster.topics([topic])[topic]
+    if facts is None:
+        return
+    with connect(store_url) as store:
+        if migrations.current(store) != migrations.HEAD:
+            return
+        position = tables.position.c
+        query = select(position.topic, position.partition, position.next_offset)
+        with store.connecting() as connection:
+            rows = connection.execute(query.where(position.projection == LineageProjection.name)).all()
+    read = {int(row.partition): row.next_offset for row in rows if row.topic.rpartition("@")[0] == topic}
+    behind = sum(end - max(first, read.get(part, 0)) for part, (first, end) in cluster.ends(facts).items())
+    lost = [part for part, (first, _) in cluster.ends(facts).items() if 0 <= read.get(part, first) < first]
+    yield _judged(
+        topic,
+        "lag",
+        not lost,
+        f"{behind:,} records unread" if not lost else f"unread records were deleted in partitions {lost}",
+        "nothing deleted unread",
+        "fill a store from an archive or a copy of the topic",
+    )
