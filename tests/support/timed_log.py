@@ -45,6 +45,12 @@ class TimedLog:
         del cursors
         return 0
 
+    def behind(self, cursors: Mapping[Partition, Cursor]) -> dict[Partition, int]:
+        return {part: len(self._records[part]) - cursor.offset for part, cursor in cursors.items()}
+
+    def release(self, partition: Partition) -> None:
+        """Nothing is held."""
+
     def place(self, partition: Partition) -> str:
         return f"{self.topic}/{partition.number}"
 

@@ -81,6 +81,12 @@ class Log(Protocol):
     def unread(self, cursors: Mapping[Partition, Cursor]) -> int:
         """About how much lies behind the cursors, in bytes; for progress only."""
 
+    def behind(self, cursors: Mapping[Partition, Cursor]) -> Mapping[Partition, int]:
+        """How many records lie behind each cursor, of partitions for which the carrier knows."""
+
+    def release(self, partition: Partition) -> None:
+        """Told that somebody else reads it from now on: what was held for it may go."""
+
     def place(self, partition: Partition) -> str:
         """Where a person finds this partition: a path, or broker and topic."""
 
@@ -192,6 +198,12 @@ class SegmentLog:
             total += rest if rest > SEAL_BYTES else 0
         return total
 
+    def behind(self, cursors: Mapping[Partition, Cursor]) -> dict[Partition, int]:
+        return {}
+
+    def release(self, partition: Partition) -> None:
+        self._forget(partition)
+
     def place(self, partition: Partition) -> str:
         return str(self._paths.get(partition, self.folder / f"{partition.number}{SUFFIX}"))
 
@@ -215,7 +227,7 @@ def _unreadable(place: str, cause: OSError) -> Retryable:
 
 
 def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
-    """Open the log at `url`: a folder of segments, or `kafka://host:port,host:port/topic,topic`.
+    """Open the log at `url`: a folder of segments, or `kafka://host:port,host:port/topic,^pattern`.
 
     `kafka` are librdkafka's settings for the cluster. Raises `Misconfigured` for anything else, and where
     Kafka's client is not installed.

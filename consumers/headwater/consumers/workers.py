@@ -20,6 +20,7 @@ from typing import Any
 
 from headwater.consumers.log import open_log
 from headwater.consumers.runner import Progress, Runner
+from headwater.consumers.sharing import ByNumber
 from headwater.consumers.store import open_store
 from headwater.schemas.errors import HeadwaterError, Retryable
 
@@ -135,7 +136,7 @@ def _work(
     error: str | None = None
     try:
         with open_store(store_url) as store, open_log(log_url, kafka) as source:
-            runner = Runner(store, source, shard=shard, accept_damage=accept_damage)
+            runner = Runner(store, source, sharing=ByNumber(*shard), accept_damage=accept_damage)
             progress = runner.progress
             runner.run(
                 follow=follow,
@@ -165,5 +166,7 @@ def _sum(parts: Iterable[Progress]) -> Progress:
         total.quarantined += part.quarantined
         total.gaps += part.gaps
         total.unread += part.unread
+        total.fenced += part.fenced
+        total.spent.update(part.spent)
         total.damaged.update(part.damaged)
     return total
