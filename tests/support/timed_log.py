@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 from headwater.consumers.log import Cursor, Partition, Record
+from headwater.schemas.errors import HeadwaterError
 
 
 class TimedLog:
     """Partitions of (value, append time in µs): dense offsets, immutable records, nothing waits."""
 
     topic = "timed"
+    native = topic
+    halted: Mapping[str, HeadwaterError] = {}
 
     def __init__(self, *partitions: Sequence[tuple[bytes, int]]) -> None:
         self._records = {

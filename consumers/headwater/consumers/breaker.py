@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select, update
 
@@ -83,6 +83,14 @@ class Window:
 
     def seen(self, of_last: int) -> int:
         return min(of_last, self.next - self.since)
+
+
+class State(NamedTuple):
+    """Of a topic's last `seen` records so many were `refused`, so many `in_a_row` at a partition's end."""
+
+    refused: int
+    seen: int
+    in_a_row: int
 
 
 class Breaker:
@@ -172,14 +180,24 @@ class Breaker:
         # Where nothing was parked, what came before was read.
         return known or Window(max(0, record.offset - self.limits(record.topic).of_last), record.offset)
 
-    def _judge(self, topic: str, held: Mapping[Partition, Window]) -> None:
-        limits = self.limits(topic)
+    def state(self, topic: str) -> State:
+        """Of the last records of `topic`, as far as this consumer knows."""
+        return self._state(topic, self._windows)
+
+    def _state(self, topic: str, held: Mapping[Partition, Window]) -> State:
         ours = [window for part, window in held.items() if part.topic == topic]
-        refused = sum(len(window.refused) for window in ours)
-        seen = sum(window.seen(limits.of_last) for window in ours)
-        in_a_row = max((window.in_a_row for window in ours), default=0)
-        if in_a_row >= limits.in_a_row or (refused >= limits.in_a_row and refused >= limits.share * seen):
-            self.spent[topic] = BudgetSpent(topic=topic, refused=refused, seen=seen, in_a_row=in_a_row)
+        of_last = self.limits(topic).of_last
+        return State(
+            sum(len(window.refused) for window in ours),
+            sum(window.seen(of_last) for window in ours),
+            max((window.in_a_row for window in ours), default=0),
+        )
+
+    def _judge(self, topic: str, held: Mapping[Partition, Window]) -> None:
+        limits, now = self.limits(topic), self._state(topic, held)
+        many = now.refused >= limits.in_a_row and now.refused >= limits.share * now.seen
+        if many or now.in_a_row >= limits.in_a_row:
+            self.spent[topic] = BudgetSpent(topic=topic, **now._asdict())
 
 
 def windows(

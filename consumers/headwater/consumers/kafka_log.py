@@ -113,6 +113,7 @@ _PASSING = frozenset(
         KafkaError.REPLICA_NOT_AVAILABLE,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
 
@@ -223,6 +224,10 @@ class KafkaLog:
         self._held: dict[Partition, _Reading] = {}
 
     # -- the interface of a log ----------------------------------------------------------
+
+    @property
+    def native(self) -> str | None:
+        return self.topics.native
 
     def partitions(self) -> list[Partition]:
         """All partitions of the topics, which may grow in number, and the topics with their patterns.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-from headwater.schemas.errors import Corrupt, Misconfigured, Retryable, shown
+from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable, shown
 from headwater.schemas.segment import FRAME_HEADER_BYTES, SEAL_BYTES, SUFFIX, SegmentReader, list_segments
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,14 @@ class Log(Protocol):
     when the carrier cannot be reached.
     """
 
+    @property
+    def native(self) -> str | None:
+        """The topic of headwater's own events, whose trouble concerns all; None where none is known."""
+
+    @property
+    def halted(self) -> Mapping[str, HeadwaterError]:
+        """Topics that are not read on, by name, and why."""
+
     def partitions(self) -> list[Partition]: ...
 
     def resume(self, stored: Collection[Partition]) -> None:
@@ -99,6 +107,9 @@ class Log(Protocol):
 
 class SegmentLog:
     """The segment files of one folder; not for use from several threads at once."""
+
+    native = SEGMENTS
+    halted: Mapping[str, HeadwaterError] = {}
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
@@ -226,11 +237,11 @@ def _unreadable(place: str, cause: OSError) -> Retryable:
     )
 
 
-def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
+def open_log(url: str, kafka: Mapping[str, Any] | None = None, *, answer_s: float | None = None) -> Log:
     """Open the log at `url`: a folder of segments, or `kafka://host:port,host:port/topic,^pattern`.
 
-    `kafka` are librdkafka's settings for the cluster. Raises `Misconfigured` for anything else, and where
-    Kafka's client is not installed.
+    `kafka` are librdkafka's settings for the cluster, `answer_s` is how long one of its answers may take.
+    Raises `Misconfigured` for anything else, and where Kafka's client is not installed.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -253,7 +264,8 @@ def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
         raise Misconfigured(
             f"reading {scheme}://… needs {missing.name}", remedy="pip install 'headwater[kafka]'"
         ) from missing
-    return KafkaLog(servers, [topic for topic in topics.strip("/").split(",") if topic], kafka)
+    chosen = [topic for topic in topics.strip("/").split(",") if topic]
+    return KafkaLog(servers, chosen, kafka, **({} if answer_s is None else {"answer_s": answer_s}))
 
 
 def records_of(source: Log, batch: int = 2000, size: int = 16 << 20) -> Iterator[Record]:

@@ -449,9 +449,7 @@ class Runner:
         # Behind the cursor there is nothing to skip: a header, or bytes that were read and are gone.
         if not self._accept_damage or damage.end <= max(claim.cursor.byte, HEADER_BYTES):
             self.progress.damaged[partition] = damage
-            log.error(
-                "segment_damaged", extra={"place": damage.place, "start": damage.start, "end": damage.end}
-            )
+            log.error("partition_halted", extra={"place": damage.place, "error": str(damage)})
             return
         tally = Tally(claim.cursor.offset, Cursor(damage.offset + 1, damage.end), quarantined=1)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
-from headwater.consumers.log import Cursor, Partition
+from headwater.consumers.log import Cursor, Log, Partition, SegmentLog
 
 
 class Sharing(Protocol):
@@ -53,3 +53,13 @@ class ByNumber:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def shared(source: Log, store_url: str, kafka: Mapping[str, Any] | None) -> Sharing | None:
+    """This process as a member of the store's consumer group where the log is on Kafka; else None."""
+    if isinstance(source, SegmentLog):
+        return None  # and Kafka's client need not be installed
+    from headwater.consumers.kafka_group import KafkaGroup, group_of
+    from headwater.consumers.kafka_log import KafkaLog
+
+    return KafkaGroup(source, group_of(store_url), kafka) if isinstance(source, KafkaLog) else None

@@ -13,6 +13,7 @@ import click
 from headwater.schemas.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from headwater.consumers.breaker import Limits
     from headwater.emitter.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -31,11 +32,12 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """The store's URL, the log's folder or URL, and librdkafka's settings for a log on Kafka."""
+    """The store's URL, the log's folder or URL, librdkafka's settings for Kafka, budgets by topic."""
 
     store: str
     log: str
     kafka: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
 def with_places(command: Command) -> Command:
@@ -66,6 +68,7 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
         store=store or _store(found),
         log=log,
         kafka=_kafka(found) if on_kafka else {},
+        limits=_limits(found),
     )
 
 
@@ -102,6 +105,17 @@ def _kafka(found: Settings) -> Mapping[str, Any]:
             f"{found.source}: kafka: is no mapping", remedy="write librdkafka's settings below it"
         )
     return {str(key): value for key, value in settings.items()}
+
+
+def _limits(found: Settings) -> Mapping[str, Limits]:
+    """How much of each topic may be parked, under `quarantine:` in headwater.yaml."""
+    document = found.document.get("quarantine")
+    if document is None:
+        return {}
+    from headwater.consumers.breaker import limits_of
+
+    found.require("quarantine")
+    return limits_of(document, f"{found.source}: quarantine")
 
 
 def _store(found: Settings) -> str:
