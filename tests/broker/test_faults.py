@@ -105,14 +105,16 @@ class TestTheGroup:
             storm = threading.Thread(target=come_and_go, args=(kafka_broker, group_of(store), topic, done))
             storm.start()
             try:
+                # While members come and go Kafka hands nothing over; what a member holds, it reads on.
                 for begun in range(0, 12_000, 4_000):
+                    before = consumed(store)
                     spread(kafka_broker, topic, pairs(begun // 2, 4_000))
-                    until(lambda begun=begun: consumed(store) >= begun + 1_000)  # type: ignore[misc]
+                    until(lambda before=before: consumed(store) >= before + 500)  # type: ignore[misc]
             finally:
                 done.set()
                 storm.join()
             until(lambda: consumed(store) == 12_000)
-            assert sum(each.count("partitions_revoked") for each in team) >= 2
+            assert sum(each.count("partitions_revoked") for each in team) >= 1
             assert [each.stop() for each in team] == [0, 0]
         assert books(store)["applied"] == 12_000
         check(kafka_broker, topic, store, tmp_path)
@@ -275,6 +277,7 @@ class TestTheBroker:
                 runner.step()
                 if runner.progress.applied == 100:
                     break
+        assert not runner.progress.damaged
         assert books(sqlite_url) == {"applied": 100, "duplicate": 0, "quarantined": 0, "gaps": 0}
 
 

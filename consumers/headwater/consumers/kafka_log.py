@@ -38,6 +38,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from headwater.consumers.log import Cursor, Partition, Record
 from headwater.consumers.subscription import subscribed
@@ -426,8 +427,22 @@ class KafkaLog:
             first, end = self._consumer.get_watermark_offsets(where, timeout=self._answer_s)
         except KafkaException as problem:
             raise self._told(problem.args[0]) from problem
+        if first <= where.offset <= end:
+            return
+        # Of two answers of which one failed librdkafka may make one (both ends at the other's offset): what
+        # halts a partition is asked for in another way.
+        first = self._asked(where, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._asked(where, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         if not first <= where.offset <= end:
             raise RecordsLost(place=self.place(partition), offset=where.offset, first=first, end=end)
+
+    def _asked(self, where: TopicPartition, which: OffsetSpec) -> int:
+        place = TopicPartition(where.topic, where.partition)
+        (answer,) = self._admin.list_offsets({place: which}, request_timeout=self._answer_s).values()
+        try:
+            return int(answer.result().offset)
+        except KafkaException as problem:
+            raise self._told(problem.args[0]) from problem
 
     def _poll(self, wait_s: float) -> None:
         """Take what has arrived, for whichever partition."""
