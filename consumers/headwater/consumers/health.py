@@ -65,7 +65,10 @@ class Health:
         self.not_ready("")
 
     def waiting(self, error: Exception) -> None:
-        self.not_ready(faults.line_of(error))
+        if faults.is_contention(error):
+            self.beat()  # another writer was first; the store is well
+        else:
+            self.not_ready(faults.line_of(error))
 
     def fenced(self, partition: Partition) -> None:
         self.beat()

@@ -474,7 +474,11 @@ class Runner:
                 remedy="start again when it is back; nothing was lost",
             ) from error
         self._observer.waiting(error)
-        log.warning("store_unavailable", extra={"error": faults.line_of(error), "pause_s": self._pause_s})
+        told = {"error": faults.line_of(error), "pause_s": self._pause_s}
+        if faults.is_contention(error):
+            log.info("batch_contended", extra=told)
+        else:
+            log.warning("store_unavailable", extra=told)
         self._sleep(self._pause_s * random.uniform(0.5, 1.0))
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
         self._stale = True
