@@ -188,8 +188,8 @@ def _live(databases: Databases, bootstrap: str, scale: Scale) -> Iterator[Figure
             unit="ms",
             values=[percentile(run, share) for run in taken],
             budget=budget,
-            fixture=f"{scale.live} RunEvents, one every 20 to 120 ms, into {PARTITIONS} partitions; the service "
-            "is another process; nothing else in the topic",
+            fixture=f"{scale.live} RunEvents, one every 20 to 120 ms, into {PARTITIONS} partitions; the "
+            "service is another process; nothing else in the topic",
             note="from before `produce` (linger 0) until a query by the event's id returns its row",
         )
 
