@@ -1,22 +1,26 @@
 """A network that fails when a test says so: between a consumer and its PostgreSQL, on a port of its own.
 
-Bytes go through unchanged, until a COMMIT passes on which the connection is to be cut: before the server
-hears of it, or after the server has answered it and before the client hears that.
+Bytes go through unchanged, until the COMMIT of a batch (of a transaction that moved a position) passes on
+which the connection is to be cut: before the server hears of it, or after the server has answered it and
+before the client hears that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-_COMMIT = b"COMMIT"
+# The command itself, and not the ON COMMIT of a temporary table.
+_COMMIT = re.compile(rb"(?<!ON )COMMIT\x00")
+_MOVE = b"UPDATE position"
 
 
 class CommitCutter:
-    """Cuts the connection at one COMMIT, `cut_at` counted from 0; `kept` says whether the server has it."""
+    """Cuts the connection at a batch's COMMIT, `cut_at` from 0 on; `kept` says whether the server has it."""
 
     def __init__(self, server_url: str) -> None:
         parts = urlsplit(server_url)
@@ -58,8 +62,13 @@ class CommitCutter:
                     threading.Thread(target=pump, args=(client, server, answers), daemon=True).start()
 
     def _requests(self, client: socket.socket, server: socket.socket, answers: threading.Event) -> None:
+        moved = False
         for data in _arriving(client):
-            if self._is_the_one(data):
+            moved = moved or _MOVE in data
+            commits = _COMMIT.search(data) is not None
+            is_the_one = commits and moved and self._is_the_one()
+            moved = moved and not commits
+            if is_the_one:
                 if self.kept:
                     answers.clear()  # from here on the client hears nothing
                     server.sendall(data)
@@ -78,9 +87,7 @@ class CommitCutter:
                 client.sendall(data)
         _end(client, server)
 
-    def _is_the_one(self, data: bytes) -> bool:
-        if _COMMIT not in data:
-            return False
+    def _is_the_one(self) -> bool:
         with self._lock:
             number, self.commits = self.commits, self.commits + 1
             if number != self.cut_at:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from headwater.consumers import positions
 from headwater.consumers.log import Cursor, Partition
 from headwater.consumers.positions import Tally
 from headwater.consumers.runner import Runner
@@ -76,6 +77,17 @@ def test_who_did_not_hear_of_its_loss_is_fenced_and_goes_on_with_the_rest(store_
         assert left.progress.fenced == 1
         assert right.progress.fenced == 0
     assert books(store_url) == {"applied": 20, "duplicate": 0, "quarantined": 0, "gaps": 0}
+
+
+def test_an_owner_that_has_not_written_yet_is_not_written_past(store_url: str) -> None:
+    with open_store(store_url, create=True) as store:
+        left = Runner(store, source(), sharing=Advice(FIRST), batch_records=3)
+        left.step()
+        with store.writing() as tx:
+            positions.claim(tx, "lineage", FIRST, "another")
+        left.step()
+        assert left.progress.fenced == 1
+    assert books(store_url)["applied"] == 3
 
 
 def test_a_partition_that_came_back_is_claimed_anew(store_url: str) -> None:
