@@ -17,7 +17,11 @@ from bench.scale import FULL, QUICK, Scale
 RESULTS = ROOT / "bench" / "results.json"
 DOCUMENT = ROOT / "docs" / "reference" / "benchmarks.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-_MODULES = {"import": "bench.importing", "kafka-emit": "bench.kafka_emit"}
+_MODULES = {
+    "import": "bench.importing",
+    "kafka-emit": "bench.kafka_emit",
+    "kafka-postgres": "bench.kafka_postgres",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,17 @@ from typing import Any, Literal, TypeAlias
 Row: TypeAlias = dict[str, Any]
 Better: TypeAlias = Literal["lower", "higher"]
 
-GROUPS = ("emit", "kafka-emit", "step", "import", "dataset", "ingest", "lineage", "questions")
+GROUPS = (
+    "emit",
+    "kafka-emit",
+    "step",
+    "import",
+    "dataset",
+    "ingest",
+    "kafka-postgres",
+    "lineage",
+    "questions",
+)
 # Questions are named by what is asked.
 _ASKED = ("lineage-asof", "lineage-impact", "lineage-diff", "search")
 REQUIRED = (

@@ -286,18 +286,26 @@ class Guard:
         settings = [*self._settings, f"unix_socket_directories={self._folder}"]
         options = [part for setting in settings for part in ("-c", setting)]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), *options]
+        deadline = time.monotonic() + START_DEADLINE_S
+        while time.monotonic() < deadline:
+            if self._comes_up(command, deadline):
+                _answer("running")
+                return
+            # The processes of a killed server may still be letting go of its memory.
+            time.sleep(0.2)
+        _answer(f"postgres: {(self._folder / 'log').read_text(errors='replace')[-300:]!r}")
+        raise SystemExit(1)
+
+    def _comes_up(self, command: list[str], deadline: float) -> bool:
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_user
             )
-        deadline = time.monotonic() + START_DEADLINE_S
         while self._server.poll() is None and time.monotonic() < deadline:
             if self._is_ready():
-                _answer("running")
-                return
+                return True
             time.sleep(0.02)
-        _answer(f"postgres: {(self._folder / 'log').read_text(errors='replace')[-300:]!r}")
-        raise SystemExit(1)
+        return False
 
     def _is_ready(self) -> bool:
         pid_file = self._data / "postmaster.pid"

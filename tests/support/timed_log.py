@@ -6,12 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Self
 
 from headwater.consumers.log import Cursor, Partition, Record
+from headwater.schemas.errors import HeadwaterError
 
 
 class TimedLog:
     """Partitions of (value, append time in µs): dense offsets, immutable records, nothing waits."""
 
     topic = "timed"
+    native = topic
+    halted: Mapping[str, HeadwaterError] = {}
 
     def __init__(self, *partitions: Sequence[tuple[bytes, int]]) -> None:
         self._records = {
@@ -44,6 +47,12 @@ class TimedLog:
     def unread(self, cursors: Mapping[Partition, Cursor]) -> int:
         del cursors
         return 0
+
+    def behind(self, cursors: Mapping[Partition, Cursor]) -> dict[Partition, int]:
+        return {part: len(self._records[part]) - cursor.offset for part, cursor in cursors.items()}
+
+    def release(self, partition: Partition) -> None:
+        """Nothing is held."""
 
     def place(self, partition: Partition) -> str:
         return f"{self.topic}/{partition.number}"

@@ -301,3 +301,29 @@ def _wait_for(url: str, name: str) -> None:
                 time.sleep(0.05)
         time.sleep(0.05)
     raise AssertionError(f"{name} never came")
+
+
+def test_a_topic_of_garbage_is_halted_told_and_resumed(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (folder / "headwater.yaml").write_text("quarantine: {in_a_row: 3, share: 1, of_last: 10}\n")
+    write_segment(folder / ".headwater" / "log", [b"garbage"] * 5)
+    code, _, err = run(capsys, "consume")
+    assert code == cli.UNACCEPTABLE
+    assert "headwater quarantine resume segments" in err
+    (told,) = answer(capsys, "quarantine", "topics")["topics"]
+    assert (told["topic"], told["halted"]) == ("segments", True)
+    assert "halted" in run(capsys, "quarantine", "topics")[1]
+    assert run(capsys, "quarantine", "resume", "segments")[0] == 0
+    assert run(capsys, "consume")[0] == 0
+    assert run(capsys, "quarantine", "resume", "nothing")[0] == cli.MISCONFIGURED
+    (folder / "headwater.yaml").write_text("quarantine: {in_a_row: no}\n")
+    code, _, err = run(capsys, "consume")
+    assert code == cli.MISCONFIGURED
+    assert "quarantine.in_a_row" in err
+
+
+def test_what_is_of_the_service_is_refused_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "consume", "--listen", "127.0.0.1:0")[0] == cli.USAGE
+    assert run(capsys, "consume", "lineage", "--workers", "2")[0] == cli.USAGE
+    assert run(capsys, "consume", "metrics")[0] == cli.USAGE

@@ -292,7 +292,7 @@ class TestRefusal:
             drain(settings_for("kafka://127.0.0.1:9/t", tmp_path, no_such=1))
 
     def test_several_topics_are_refused_before_anything_is_emitted(self, tmp_path: Path) -> None:
-        with pytest.raises(Misconfigured, match="2 topics"):
+        with pytest.raises(Misconfigured, match="several topics"):
             from_settings(settings_for("kafka://127.0.0.1:9/t,u", tmp_path))
 
 

@@ -32,6 +32,12 @@ _PASSING_ERRORS = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     sqlite3.OperationalError,
 )
+#: Another writer was first: the same transaction will find what that one left.
+_CONTENTION = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.UniqueViolation,
+)
 #: What `cause_of` looks beneath a `Retryable` for; another cause (of a carrier) says no more than it does.
 _BENEATH = (DBAPIError, Retryable, psycopg.Error, sqlite3.Error)
 
@@ -56,6 +62,11 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(cause, sqlite3.OperationalError) and str(cause).startswith("no such"):
         return False  # the schema is gone: waiting brings nothing
     return isinstance(cause, (*_PASSING_ERRORS, Retryable)) and not isinstance(cause, _DATA_ERRORS)
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether another writer was in the way, of a database that is well."""
+    return isinstance(cause_of(error), _CONTENTION)
 
 
 def line_of(error: BaseException) -> str:

@@ -3,16 +3,19 @@
 A partition is (name@topic id, partition number), never a topic's name alone: a topic that was
 deleted and made anew under its name is another log, and to go on in it at the old position would
 skip records without a word. Positions are the reader's business (they stand in its store); Kafka's
-committed offsets are neither read nor written here, and no consumer group is joined.
+committed offsets are neither read nor written here, and no consumer group is joined: who reads which
+partition is said by `headwater.consumers.kafka_group`, where several processes share them.
 
     what the broker says                      what is told
     unreachable, timed out, leader moving     `Retryable`: tried again
-    topic missing, or made anew               `Misconfigured`: a person decides
+    topic missing, or made anew               `TopicMissing`, `TopicMadeAnew`: a person decides
     position below the first record kept      `RecordsLost`: retention or deletion took records unread
     position beyond the last record           `RecordsLost`: the topic was cut off behind it
 
 Offsets that carry no record (transaction markers, what compaction removed, tombstones) are passed
-over; the next record's offset tells how many they were. Not for use from several threads.
+over; the next record's offset tells how many they were. Trouble with the native topic (the first that was
+named) is raised; any other topic is left alone from then on, `halted` says why, and the rest goes on.
+Not for use from several threads.
 """
 
 from __future__ import annotations
@@ -35,8 +38,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from headwater.consumers.log import Cursor, Partition, Record
+from headwater.consumers.subscription import subscribed
 from headwater.emitter.kafka_faults import Faults, unmade
 from headwater.emitter.kafka_settings import KafkaSettings, admin_settings, consumer_settings
 from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable
@@ -68,6 +73,19 @@ _DEFAULTS: Mapping[str, Any] = {
     "fetch.queue.backoff.ms": 100,
     "socket.keepalive.enable": True,
 }
+#: Settings of a group's members: they are `headwater.consumers.kafka_group`'s, and a reader is none.
+OF_MEMBERS = frozenset(
+    {
+        "group.id",
+        "group.instance.id",
+        "group.protocol",
+        "group.remote.assignor",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+        "partition.assignment.strategy",
+        "session.timeout.ms",
+    }
+)
 _PASSING = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
@@ -89,8 +107,33 @@ _PASSING = frozenset(
         KafkaError.REPLICA_NOT_AVAILABLE,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
+
+
+class TopicMissing(Misconfigured):
+    """A topic that was named is not there."""
+
+    def __init__(self, name: str, bootstrap: str) -> None:
+        super().__init__(
+            f"there is no topic {name} at {bootstrap}",
+            remedy="make it first, or name another: kafka://host:9092/topic",
+        )
+        self.name = name
+
+
+class TopicMadeAnew(Misconfigured):
+    """A topic has another id than when it was read: it was deleted, and made again under its name."""
+
+    def __init__(self, name: str, bootstrap: str, *, topic: str, before: str) -> None:
+        super().__init__(
+            f"topic {name} at {bootstrap} was deleted and made anew: "
+            f"it is {topic} now, and {before} was read before",
+            remedy="what the old one held unread is lost; a fresh store (`headwater replay --into`) "
+            "reads the new one from its beginning",
+        )
+        self.name = name
 
 
 class RecordsLost(Corrupt):
@@ -137,8 +180,10 @@ class _Reading:
 class KafkaLog:
     """The partitions of some topics of one cluster.
 
-    `bootstrap` is `host:port,host:port`; `settings` are librdkafka's own, for the cluster's
-    security and the like. Opening asks nothing of the cluster; the first `partitions` does.
+    `bootstrap` is `host:port,host:port`; `topics` are names and `^patterns`; `settings` are librdkafka's
+    own, for the cluster's security and the like. Opening asks nothing of the cluster; the first
+    `partitions` does. `halted` has what became of topics, other than the native one, that cannot be read
+    on.
     """
 
     def __init__(
@@ -150,50 +195,72 @@ class KafkaLog:
         answer_s: float = ANSWER_S,
     ) -> None:
         self.bootstrap = bootstrap
-        self.topics = tuple(topics)
+        self.topics = subscribed(topics)
+        self.halted: dict[str, HeadwaterError] = {}
         given = settings if isinstance(settings, KafkaSettings) else KafkaSettings(settings)
         self._faults = Faults(bootstrap, given)
         told: dict[str, Any] = {"error_cb": self._faults}
+        own = {k: v for k, v in consumer_settings(given, bootstrap).items() if k not in OF_MEMBERS}
         self._answer_s = answer_s
         try:
-            self._consumer = Consumer({**_DEFAULTS, **consumer_settings(given, bootstrap), **told})
+            self._consumer = Consumer({**_DEFAULTS, **own, **told})
             self._admin = AdminClient({**_QUIET, **admin_settings(given, bootstrap), **told})
         except KafkaException as refused:
             raise unmade(refused, given) from refused
-        self._names: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # of each topic, by its id
+        self._ids: dict[str, str] = {}  # and the other way round
         self._held: dict[Partition, _Reading] = {}
 
     # -- the interface of a log ----------------------------------------------------------
 
-    def partitions(self) -> list[Partition]:
-        """All partitions of the topics, which may grow in number.
+    @property
+    def native(self) -> str | None:
+        return self.topics.native
 
-        Raises `Misconfigured` for a topic that was made anew since this reader saw it.
+    def partitions(self) -> list[Partition]:
+        """All partitions of the topics, which may grow in number, and the topics with their patterns.
+
+        Raises `TopicMissing` and `TopicMadeAnew` (since this reader saw it) for the native topic.
         """
         found = []
         for name, described in self._described().items():
             topic = f"{name}@{_uuid(described.topic_id)}"
-            self._require_same(name, topic, self._names)
-            self._names[topic] = name
+            try:
+                self._require_same(name, topic, {self._ids[name]} if name in self._ids else ())
+            except TopicMadeAnew as problem:
+                self._halt(name, problem)
+                continue
+            self._names[topic], self._ids[name] = name, topic
             found += [Partition(topic, str(each.id)) for each in described.partitions]
         return sorted(found, key=lambda part: (part.topic, int(part.number)))
 
     def resume(self, stored: Collection[Partition]) -> None:
-        for partition in self.partitions():
-            name = self._names[partition.topic]
-            self._require_same(
-                name, partition.topic, {each.topic for each in stored if each.topic.startswith(f"{name}@")}
-            )
+        for topic in {each.topic for each in self.partitions()}:
+            name = self._names[topic]
+            before = {each.topic for each in stored if each.topic.startswith(f"{name}@")}
+            try:
+                self._require_same(name, topic, before)
+            except TopicMadeAnew as problem:
+                self._halt(name, problem)
 
     def _require_same(self, name: str, topic: str, known: Collection[str]) -> None:
-        others = [each for each in known if each != topic and each.rpartition("@")[0] == name]
-        if others and topic not in known:
-            raise Misconfigured(
-                f"topic {name} at {self.bootstrap} was deleted and made anew: "
-                f"it is {topic} now, and {others[0]} was read before",
-                remedy="what the old one held unread is lost; a fresh store (`headwater replay --into`) "
-                "reads the new one from its beginning",
-            )
+        if known and topic not in known:
+            raise TopicMadeAnew(name, self.bootstrap, topic=topic, before=min(known))
+
+    def _halt(self, name: str, problem: Misconfigured) -> None:
+        """Go on without this topic; without the native one there is no going on."""
+        if name == self.topics.native:
+            raise problem
+        self.halted[name] = problem
+        log.error("topic_halted", extra={"topic": name, "error": str(problem)})
+
+    def topic_of(self, name: str) -> str | None:
+        """`name@id` of a topic that was seen."""
+        return self._ids.get(name)
+
+    def name_of(self, partition: Partition) -> str:
+        """The name of its topic in Kafka."""
+        return self._names.get(partition.topic, partition.topic.rpartition("@")[0])
 
     def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
         """Waits for the cluster to answer (`Retryable` when it does not), never for a record to come."""
@@ -224,6 +291,22 @@ class KafkaLog:
             total += max(0, end - cursors.get(partition, Cursor()).offset) * held.size
         return int(total)
 
+    def behind(self, cursors: Mapping[Partition, Cursor]) -> dict[Partition, int]:
+        """As the last answers of the brokers had it; offsets that hold no record count, too."""
+        found = {}
+        for partition in self._held.keys() & cursors.keys():
+            try:
+                _, end = self._consumer.get_watermark_offsets(self._kafka(partition), cached=True)
+            except KafkaException:
+                continue
+            found[partition] = max(0, end - cursors[partition].offset)
+        return found
+
+    def release(self, partition: Partition) -> None:
+        held = self._held.pop(partition, None)
+        if held is not None:
+            self._unassign(partition, held)
+
     def place(self, partition: Partition) -> str:
         name = self._names.get(partition.topic, partition.topic)
         return f"kafka://{self.bootstrap}/{name}[{partition.number}]"
@@ -240,10 +323,11 @@ class KafkaLog:
     # -- the topics ----------------------------------------------------------------------
 
     def _described(self) -> dict[str, Any]:
-        """What the cluster says of each topic."""
-        futures = self._admin.describe_topics(
-            TopicCollection(list(self.topics)), request_timeout=self._answer_s
-        )
+        """What the cluster says of each topic that is read and not halted."""
+        wanted = [name for name in self.topics.chosen(self._existing()) if name not in self.halted]
+        if not wanted:
+            return {}
+        futures = self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._answer_s)
         found = {}
         for name, future in futures.items():
             while not future.done():
@@ -252,15 +336,24 @@ class KafkaLog:
             try:
                 found[name] = future.result()
             except KafkaException as problem:
-                if problem.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise Misconfigured(
-                        f"there is no topic {name} at {self.bootstrap}",
-                        remedy="make it first, or name another: kafka://host:9092/topic",
-                    ) from problem
-                if problem.args[0].code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+                code = problem.args[0].code()
+                if code in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
                     raise self._faults.away(f"the question for topic {name}") from problem
-                raise self._told(problem.args[0]) from problem
+                if code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise self._told(problem.args[0]) from problem
+                # A topic of a pattern may go as it came; one that was named is missed.
+                if name in self.topics.names:
+                    self._halt(name, TopicMissing(name, self.bootstrap))
         return found
+
+    def _existing(self) -> list[str]:
+        """The names of all topics there are, where a pattern asks for them."""
+        if not self.topics.patterns:
+            return []
+        try:
+            return list(self._admin.list_topics(timeout=self._answer_s).topics)
+        except KafkaException as problem:
+            raise self._told(problem.args[0]) from problem
 
     def _told(self, error: KafkaError) -> HeadwaterError:
         """The broker's refusal as an error of ours."""
@@ -278,7 +371,7 @@ class KafkaLog:
             self.partitions()
         if partition.topic not in self._names:
             raise Misconfigured(
-                f"topic {partition.topic} is none of {', '.join(self.topics)} at {self.bootstrap}",
+                f"topic {partition.topic} is none of {self.topics} at {self.bootstrap}",
                 remedy="a topic that was deleted and made anew is another one",
             )
         return TopicPartition(self._names[partition.topic], int(partition.number), offset)
@@ -289,17 +382,19 @@ class KafkaLog:
         if held is not None and held.next == offset and held.failure is None:
             return held
         where = self._kafka(partition, offset)
-        if held is not None:
-            # A pause would outlive the assignment; and from here on nothing is assigned.
-            if held.paused:
-                self._consumer.resume([where])
-            self._consumer.incremental_unassign([where])
-            del self._held[partition]
+        self.release(partition)
         # The first thing that may be heard of a position beyond the end is nothing at all.
         self._require_within(partition, where)
         self._consumer.incremental_assign([where])
         held = self._held[partition] = _Reading(offset)
         return held
+
+    def _unassign(self, partition: Partition, held: _Reading) -> None:
+        where = self._kafka(partition)
+        # A pause would outlive the assignment; and from here on nothing is assigned.
+        if held.paused:
+            self._consumer.resume([where])
+        self._consumer.incremental_unassign([where])
 
     def _is_still_the_end(self, partition: Partition, held: _Reading) -> bool:
         """Whether nothing came since the end was met; asked of the cluster now and then, else not known."""
@@ -325,8 +420,22 @@ class KafkaLog:
             first, end = self._consumer.get_watermark_offsets(where, timeout=self._answer_s)
         except KafkaException as problem:
             raise self._told(problem.args[0]) from problem
+        if first <= where.offset <= end:
+            return
+        # Of two answers of which one failed librdkafka may make one (both ends at the other's offset): what
+        # halts a partition is asked for in another way.
+        first = self._asked(where, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._asked(where, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         if not first <= where.offset <= end:
             raise RecordsLost(place=self.place(partition), offset=where.offset, first=first, end=end)
+
+    def _asked(self, where: TopicPartition, which: OffsetSpec) -> int:
+        place = TopicPartition(where.topic, where.partition)
+        (answer,) = self._admin.list_offsets({place: which}, request_timeout=self._answer_s).values()
+        try:
+            return int(answer.result().offset)
+        except KafkaException as problem:
+            raise self._told(problem.args[0]) from problem
 
     def _poll(self, wait_s: float) -> None:
         """Take what has arrived, for whichever partition."""
@@ -349,8 +458,7 @@ class KafkaLog:
         self._balance()
 
     def _of(self, message: Message) -> tuple[Partition, _Reading] | None:
-        topic = next((known for known, name in self._names.items() if name == message.topic()), "")
-        partition = Partition(topic, str(message.partition()))
+        partition = Partition(self._ids.get(str(message.topic()), ""), str(message.partition()))
         held = self._held.get(partition)
         return None if held is None else (partition, held)
 

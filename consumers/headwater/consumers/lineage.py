@@ -143,12 +143,15 @@ class LineageProjection:
         return writer_for(connection).load_folds(folded.runs) != folded.stored
 
     def write(self, connection: Connection, folded: Folded) -> Applied:
-        """Write what `fold` made, inside the transaction of `connection`."""
+        """Write what `fold` made, inside the transaction of `connection`.
+
+        What other writers want too comes last, in one order for all: it is locked for the shortest time.
+        """
         writer = writer_for(connection)
         _write_runs(writer, folded.changed)
-        self._write_mentions(writer, folded.mentions)
         rows = folded.events
         old = _write_events(writer, list(rows.values()))
+        self._write_mentions(writer, folded.mentions)
         self._pending = folded
         if not old and len(rows) == len(folded.batch):
             return Applied()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-from headwater.schemas.errors import Corrupt, Misconfigured, Retryable, shown
+from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable, shown
 from headwater.schemas.segment import FRAME_HEADER_BYTES, SEAL_BYTES, SUFFIX, SegmentReader, list_segments
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,14 @@ class Log(Protocol):
     when the carrier cannot be reached.
     """
 
+    @property
+    def native(self) -> str | None:
+        """The topic of headwater's own events, whose trouble concerns all; None where none is known."""
+
+    @property
+    def halted(self) -> Mapping[str, HeadwaterError]:
+        """Topics that are not read on, by name, and why."""
+
     def partitions(self) -> list[Partition]: ...
 
     def resume(self, stored: Collection[Partition]) -> None:
@@ -81,6 +89,12 @@ class Log(Protocol):
     def unread(self, cursors: Mapping[Partition, Cursor]) -> int:
         """About how much lies behind the cursors, in bytes; for progress only."""
 
+    def behind(self, cursors: Mapping[Partition, Cursor]) -> Mapping[Partition, int]:
+        """How many records lie behind each cursor, of partitions for which the carrier knows."""
+
+    def release(self, partition: Partition) -> None:
+        """Told that somebody else reads it from now on: what was held for it may go."""
+
     def place(self, partition: Partition) -> str:
         """Where a person finds this partition: a path, or broker and topic."""
 
@@ -93,6 +107,9 @@ class Log(Protocol):
 
 class SegmentLog:
     """The segment files of one folder; not for use from several threads at once."""
+
+    native = SEGMENTS
+    halted: Mapping[str, HeadwaterError] = {}
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
@@ -192,6 +209,12 @@ class SegmentLog:
             total += rest if rest > SEAL_BYTES else 0
         return total
 
+    def behind(self, cursors: Mapping[Partition, Cursor]) -> dict[Partition, int]:
+        return {}
+
+    def release(self, partition: Partition) -> None:
+        self._forget(partition)
+
     def place(self, partition: Partition) -> str:
         return str(self._paths.get(partition, self.folder / f"{partition.number}{SUFFIX}"))
 
@@ -214,11 +237,11 @@ def _unreadable(place: str, cause: OSError) -> Retryable:
     )
 
 
-def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
-    """Open the log at `url`: a folder of segments, or `kafka://host:port,host:port/topic,topic`.
+def open_log(url: str, kafka: Mapping[str, Any] | None = None, *, answer_s: float | None = None) -> Log:
+    """Open the log at `url`: a folder of segments, or `kafka://host:port,host:port/topic,^pattern`.
 
-    `kafka` are librdkafka's settings for the cluster. Raises `Misconfigured` for anything else, and where
-    Kafka's client is not installed.
+    `kafka` are librdkafka's settings for the cluster, `answer_s` is how long one of its answers may take.
+    Raises `Misconfigured` for anything else, and where Kafka's client is not installed.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
@@ -230,7 +253,7 @@ def open_log(url: str, kafka: Mapping[str, Any] | None = None) -> Log:
         raise Misconfigured(
             f"reading {scheme}://… needs {missing.name}", remedy="pip install 'headwater[kafka]'"
         ) from missing
-    return KafkaLog(servers, topics, kafka)
+    return KafkaLog(servers, topics, kafka, **({} if answer_s is None else {"answer_s": answer_s}))
 
 
 def kafka_address(url: str) -> tuple[str, tuple[str, ...]]:

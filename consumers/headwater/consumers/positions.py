@@ -70,6 +70,7 @@ def claim(
         duplicate=0,
         quarantined=0,
         gaps=0,
+        counted_from=0,
     )
     keys = ["projection", "topic", "partition"]
     if take_over:
@@ -140,7 +141,7 @@ def stored(connection: Connection, projection: str) -> dict[Partition, Cursor]:
 def still_mine(
     connection: Connection, projection: str, held: Mapping[Partition, Claim]
 ) -> dict[Partition, Claim]:
-    """The claims with the stored positions, after a transaction whose end is not known."""
+    """The claims that hold, with the stored positions, after a transaction whose end is not known."""
     columns = (
         position.c.topic,
         position.c.partition,
@@ -153,7 +154,8 @@ def still_mine(
         Partition(topic, number): Claim(epoch, Cursor(offset, byte))
         for topic, number, epoch, offset, byte in rows
     }
-    for partition, claimed in held.items():
-        if partition not in found or found[partition].epoch != claimed.epoch:
-            raise Fenced(partition)
-    return {partition: found[partition] for partition in held}
+    return {
+        partition: found[partition]
+        for partition, claimed in held.items()
+        if partition in found and found[partition].epoch == claimed.epoch
+    }

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, Select, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headwater.consumers import books, faults
+from headwater.consumers.breaker import Breaker, Limits
 from headwater.consumers.lineage import LineageProjection
 from headwater.consumers.log import Partition, Record
 from headwater.consumers.store import Store
-from headwater.consumers.tables import quarantine
+from headwater.consumers.tables import position, quarantine
 from headwater.consumers.version import code_version
 from headwater.schemas.errors import Corrupt, Misconfigured, Retryable, Unparseable
 from headwater.schemas.openlineage import OpenLineageEvent, parse
@@ -156,6 +157,46 @@ def retry(store: Store, *, projection: LineageProjection | None = None) -> Retri
         if _accept(store, projection, entry, event):
             accepted.append(entry.id)
     return Retried(tried, tuple(accepted))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What is parked of one topic: `parked` in all, `refused` of the last `seen`, `in_a_row` at its end."""
+
+    topic: str
+    parked: int
+    refused: int
+    seen: int
+    in_a_row: int
+    halted: bool
+
+
+def budgets(
+    store: Store, limits: Mapping[str, Limits], *, projection: str = LineageProjection.name
+) -> list[Budget]:
+    """Every topic of which something was parked, as a consumer sees it with these `limits`."""
+    breaker = Breaker(projection, limits=limits)
+    parked = select(position.c.topic, func.sum(position.c.quarantined)).where(
+        position.c.projection == projection, position.c.quarantined > 0
+    )
+    with store.connecting() as connection:
+        breaker.refresh(connection)
+        counts = connection.execute(parked.group_by(position.c.topic).order_by(position.c.topic)).all()
+    found = []
+    for topic, count in counts:
+        last = breaker.state(topic)
+        spent = topic in breaker.spent
+        found.append(
+            Budget(
+                topic=topic,
+                parked=int(count),
+                refused=last.refused,
+                seen=last.seen,
+                in_a_row=last.in_a_row,
+                halted=spent,
+            )
+        )
+    return found
 
 
 def _places(store: Store, projection: str) -> list[tuple[str, str, int]]:

@@ -10,7 +10,9 @@ runner that was killed anywhere goes on as if it had not been.
     COMMIT                   its answer lost: positions are read back before anything is repeated
 
 A record that can never be accepted is quarantined with its bytes and the reason, and its
-neighbours go on. A database that is away is waited for, never blamed on a record.
+neighbours go on, until its topic's budget is spent (`headwater.consumers.breaker`). A database that is
+away is waited for, never blamed on a record. Where several processes share the log, partitions come and go
+between two batches, each claimed anew when it comes; one that another process claimed is let go.
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ import gc
 import logging
 import random
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sqlalchemy import Connection
+
 from headwater.consumers import books, faults, positions, quarantine
+from headwater.consumers.breaker import Breaker, BudgetSpent
 from headwater.consumers.lineage import Batch, Folded, LineageProjection
 from headwater.consumers.log import Cursor, Log, Partition, Record
 from headwater.consumers.positions import Claim, Fenced, Tally
+from headwater.consumers.sharing import Sharing
 from headwater.consumers.store import Store
+from headwater.consumers.watching import Observer, Unobserved
 from headwater.schemas.errors import Corrupt, Retryable, Unparseable, shown
 from headwater.schemas.ids import uuid7
 from headwater.schemas.openlineage import OpenLineageEvent, parse
@@ -44,6 +50,10 @@ LISTING_SHARE = 20  # an idle consumer lists for at most a twentieth of its time
 LOOK_AHEAD_S = 0.5
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 30.0
+#: How often the budgets are read anew: what other processes parked, and leave that a person gave.
+BUDGETS_S = 5.0
+#: For so long a partition that was fenced, and is still said to be ours, is left to whoever claimed it.
+RECLAIM_S = 45.0
 
 Parsed = tuple[Record, OpenLineageEvent | Unparseable]
 
@@ -57,7 +67,9 @@ class Progress:
     quarantined: int = 0
     gaps: int = 0
     unread: int = 0
+    fenced: int = 0
     damaged: dict[Partition, Corrupt] = field(default_factory=dict)
+    spent: dict[str, BudgetSpent] = field(default_factory=dict)
 
     @property
     def seen(self) -> int:
@@ -68,11 +80,12 @@ class Runner:
     """Consumes one log into one store for one projection. For one thread.
 
     `bounds` limits each partition to the records before an offset and leaves all others out;
-    `until` passes over records appended later than that time (µs). `shard` (this worker's number,
-    how many there are) shares the partitions out among workers. `accept_damage` quarantines
-    damaged bytes and goes on behind them; without it a damaged partition halts and the others
-    go on. Without `take_over` it reads only partitions that no runner has read. Raises `Fenced` when
-    another runner took over, `Retryable` when the store stayed away for longer than `patience_s`.
+    `until` passes over records appended later than that time (µs). `sharing` says which partitions are
+    this process's. `accept_damage` quarantines damaged bytes and goes on behind them; without it a
+    damaged partition halts and the others go on. `breaker` halts topics whose budget of parked records is
+    spent. Without `take_over` it reads only partitions that no runner has read. Raises `Fenced` when
+    another runner took over, unless partitions are shared; `BudgetSpent` for the native topic; `Retryable`
+    when the store stayed away for longer than `patience_s`.
     """
 
     def __init__(
@@ -84,12 +97,15 @@ class Runner:
         owner: str | None = None,
         bounds: Mapping[Partition, int] | None = None,
         until: int | None = None,
-        shard: tuple[int, int] | None = None,
+        sharing: Sharing | None = None,
+        breaker: Breaker | None = None,
+        observer: Observer | None = None,
         accept_damage: bool = False,
         take_over: bool = True,
         batch_records: int = BATCH_RECORDS,
         batch_bytes: int = BATCH_BYTES,
         patience_s: float = 300.0,
+        reclaim_s: float = RECLAIM_S,
         now: Callable[[], int] = lambda: time.time_ns() // 1000,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -100,7 +116,10 @@ class Runner:
         self.progress = Progress()
         self._bounds = bounds
         self._until = until
-        self._shard = shard
+        self._sharing = sharing
+        self._breaker = breaker
+        self._observer = observer or Unobserved()
+        self._reclaim_s = reclaim_s
         self._accept_damage = accept_damage
         self._take_over = take_over
         self._batch_records = batch_records
@@ -109,6 +128,9 @@ class Runner:
         self._now = now
         self._sleep = sleep
         self._claims: dict[Partition, Claim] = {}
+        self._numbers: dict[Partition, int] = {}  # of the assignment under which each was claimed
+        self._fenced_at: dict[Partition, tuple[int, float]] = {}
+        self._budgets_at = -BUDGETS_S
         self._turn = 0
         self._unavailable_since: int | None = None
         self._pause_s = FIRST_PAUSE_S
@@ -143,8 +165,9 @@ class Runner:
         try:
             with _without_gc():
                 moved = self._step()
-        except Fenced:
-            raise
+        except Fenced as fenced:
+            self._let_go(fenced)
+            return True
         except Exception as error:
             if not faults.is_passing(error):
                 raise
@@ -152,6 +175,7 @@ class Runner:
             return True
         self._unavailable_since = None
         self._moved = moved
+        self._observer.stepped(self._cursors(), self.source)
         return moved
 
     def _step(self) -> bool:
@@ -162,9 +186,8 @@ class Runner:
             self.source.resume(read_before)
             self._admitted = True
         if self._stale:
-            with self.store.connecting() as connection:
-                self._claims = positions.still_mine(connection, self.projection.name, self._claims)
-            self._stale = False
+            self._read_back()
+        self._look_at_budgets()
         records, damage = self._read()
         if records:
             self._consume([(record, self._parsed(record)) for record in records])
@@ -172,6 +195,48 @@ class Runner:
             self._meet_damage(*damage)
         self._look_ahead()
         return bool(records) or damage is not None
+
+    def _read_back(self) -> None:
+        """The claims as they stand in the store, after a transaction whose end is not known."""
+        with self.store.connecting() as connection:
+            held = positions.still_mine(connection, self.projection.name, self._claims)
+        lost = [partition for partition in self._claims if partition not in held]
+        self._claims = {**self._claims, **held}
+        for partition in lost:
+            self._let_go(Fenced(partition))
+        self._stale = False
+
+    def _let_go(self, fenced: Fenced) -> None:
+        """Another process claimed a partition: where they are shared, it is that one's from here on."""
+        if self._sharing is None:
+            raise fenced
+        partition = fenced.partition
+        log.warning("partition_fenced", extra={"place": self.source.place(partition)})
+        self._claims.pop(partition, None)
+        self._fenced_at[partition] = self._numbers.pop(partition, 0), time.monotonic()
+        self.source.release(partition)
+        self.progress.fenced += 1
+        self._observer.fenced(partition)
+
+    def _look_at_budgets(self) -> None:
+        """What other processes parked, and what a person gave leave for."""
+        if self._breaker is None or time.monotonic() - self._budgets_at < BUDGETS_S:
+            return
+        with self.store.connecting() as connection:
+            self._breaker.refresh(connection)
+        self._budgets_at = time.monotonic()
+        self._tell_budgets()
+
+    def _tell_budgets(self) -> None:
+        if self._breaker is None or self._breaker.spent.keys() == self.progress.spent.keys():
+            return
+        for topic, problem in self._breaker.spent.items():
+            if topic not in self.progress.spent:
+                log.error("topic_halted", extra={"topic": topic, "error": str(problem)})
+        for topic in self.progress.spent.keys() - self._breaker.spent.keys():
+            log.info("topic_resumed", extra={"topic": topic})
+        self.progress.spent = dict(self._breaker.spent)
+        self._breaker.require_native()
 
     # -- reading ------------------------------------------------------------------------
 
@@ -190,6 +255,8 @@ class Runner:
                 break
             self._turn += 1
             if partition in self.progress.damaged or partition in self._done:
+                continue
+            if partition.topic in self.progress.spent:
                 continue
             try:
                 found = self._read_partition(partition, room, size)
@@ -211,23 +278,36 @@ class Runner:
         begun = time.monotonic()
         wait = LISTING_S if self._moved else self._listing_took * LISTING_SHARE
         if begun - self._listed_at > wait:
-            self._listed = [part for part in self.source.partitions() if self._is_mine(part)]
+            bounds = self._bounds
+            self._listed = [part for part in self.source.partitions() if bounds is None or part in bounds]
             self._listed_at = time.monotonic()
             self._listing_took = self._listed_at - begun
-        return self._listed
+        return self._listed if self._sharing is None else self._assigned(self._sharing)
+
+    def _assigned(self, sharing: Sharing) -> list[Partition]:
+        """What is ours now. What is not, or came back meanwhile, is let go and claimed anew."""
+        assigned = sharing.assigned(self._listed)
+        for partition in [part for part, number in self._numbers.items() if assigned.get(part) != number]:
+            del self._numbers[partition]
+            self._claims.pop(partition, None)
+            self.source.release(partition)
+        ours = [part for part in self._listed if part in assigned and not self._is_others(part, assigned)]
+        self._numbers.update((part, assigned[part]) for part in ours)
+        return ours
+
+    def _is_others(self, partition: Partition, assigned: Mapping[Partition, int]) -> bool:
+        """Whether it was fenced under this assignment, a moment ago: its loss may not have been told."""
+        number, at = self._fenced_at.get(partition, (None, 0.0))
+        if number == assigned[partition] and time.monotonic() - at < self._reclaim_s:
+            return True
+        self._fenced_at.pop(partition, None)
+        return False
 
     def _look_ahead(self) -> None:
         now = time.monotonic()
         if not self._moved or now - self._looked_at > LOOK_AHEAD_S:
             self.progress.unread = self.source.unread(self._cursors())
             self._looked_at = now
-
-    def _is_mine(self, partition: Partition) -> bool:
-        if self._shard is not None:
-            index, count = self._shard
-            if zlib.crc32(partition.number.encode()) % count != index:
-                return False
-        return self._bounds is None or partition in self._bounds
 
     def _read_partition(self, partition: Partition, room: int, size: int) -> list[Record]:
         cursor = self._claims[partition].cursor
@@ -246,7 +326,7 @@ class Runner:
     def _claim(self, partitions: Sequence[Partition]) -> None:
         if not partitions:
             return
-        with self.store.writing() as tx:
+        with self._writing() as tx:
             fresh = {
                 part: positions.claim(tx, self.projection.name, part, self.owner, take_over=self._take_over)
                 for part in sorted(partitions)
@@ -261,6 +341,8 @@ class Runner:
             self._commit(batch)
         except Exception as error:
             self.projection.rolled_back()
+            if self._breaker is not None:
+                self._breaker.rolled_back()
             if not faults.is_data_error(error):
                 raise
             if len(batch) == 1:
@@ -274,12 +356,17 @@ class Runner:
 
     def _commit(self, batch: Sequence[Parsed]) -> None:
         """All durable effects of one batch, in the order in which they happen."""
+        began = time.perf_counter()
+        if self._breaker is not None:
+            batch = self._breaker.within(batch)
+        if not batch:
+            return
         tallies = self._tally(batch)
         known = [(record, event) for record, event in batch if not self._is_too_late(record)]
         kept = [(record, event) for record, event in known if isinstance(event, OpenLineageEvent)]
         refused = [(record, event) for record, event in known if isinstance(event, Unparseable)]
         folded = self._fold_ahead(kept)
-        with self.store.writing() as tx:
+        with self._writing() as tx:
             if folded is None or self.projection.overtaken(tx, folded):
                 folded = self.projection.fold(tx, kept)
             outcome = self.projection.write(tx, folded)
@@ -293,6 +380,21 @@ class Runner:
             self.progress.duplicate += tally.duplicate
             self.progress.quarantined += tally.quarantined
             self.progress.gaps += tally.gaps
+        if self._breaker is not None:
+            self._breaker.committed()
+            self._tell_budgets()
+        # Behind the commit: these only say what happened.
+        self._observer.committed([record for record, _ in batch], tallies, time.perf_counter() - began)
+        if self._sharing is not None:
+            self._sharing.moved({partition: tally.next for partition, tally in tallies.items()})
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A writing transaction that ends also where this process is stopped in the middle of it."""
+        with self.store.writing() as tx:
+            if self.store.dialect == "postgresql":
+                tx.exec_driver_sql(_BOUNDS)
+            yield tx
 
     def _parsed(self, record: Record) -> OpenLineageEvent | Unparseable:
         if self._is_too_late(record):
@@ -307,7 +409,7 @@ class Runner:
 
     def _fold_ahead(self, batch: Batch) -> Folded | None:
         """Fold before the write lock is taken, where other workers want it too."""
-        if self._shard is None or self.store.dialect != "sqlite":
+        if self._sharing is None or self.store.dialect != "sqlite":
             return None
         with self.store.connecting() as connection:
             return self.projection.fold(connection, batch)
@@ -347,13 +449,11 @@ class Runner:
         # Behind the cursor there is nothing to skip: a header, or bytes that were read and are gone.
         if not self._accept_damage or damage.end <= max(claim.cursor.byte, HEADER_BYTES):
             self.progress.damaged[partition] = damage
-            log.error(
-                "segment_damaged", extra={"place": damage.place, "start": damage.start, "end": damage.end}
-            )
+            log.error("partition_halted", extra={"place": damage.place, "error": str(damage)})
             return
         tally = Tally(claim.cursor.offset, Cursor(damage.offset + 1, damage.end), quarantined=1)
 
-        with self.store.writing() as tx:
+        with self._writing() as tx:
             quarantine.park_damage(tx, self.projection.name, partition, damage, self._now())
             positions.advance(tx, self.projection.name, self._claims, {partition: tally})
         self._claims[partition] = Claim(claim.epoch, tally.next)
@@ -373,11 +473,20 @@ class Runner:
                 f"{faults.line_of(error)}",
                 remedy="start again when it is back; nothing was lost",
             ) from error
-        log.warning("store_unavailable", extra={"error": faults.line_of(error), "pause_s": self._pause_s})
+        self._observer.waiting(error)
+        told = {"error": faults.line_of(error), "pause_s": self._pause_s}
+        if faults.is_contention(error):
+            log.info("batch_contended", extra=told)
+        else:
+            log.warning("store_unavailable", extra=told)
         self._sleep(self._pause_s * random.uniform(0.5, 1.0))
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
         self._stale = True
 
+
+# Of a consumer that is stopped in the middle of a transaction (SIGSTOP, a paused machine) the server gives
+# up the locks, idle or in the middle of a COPY: whoever takes over waits for no more than this.
+_BOUNDS = "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL statement_timeout = '120s'"
 
 _TOO_LATE = Unparseable(path="(whole event)", value="", rule="appended later than asked for")
 

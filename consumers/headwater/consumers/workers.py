@@ -14,12 +14,15 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from headwater.consumers.breaker import Breaker, Limits
 from headwater.consumers.log import open_log
 from headwater.consumers.runner import Progress, Runner
+from headwater.consumers.sharing import ByNumber, shared
 from headwater.consumers.store import open_store
 from headwater.schemas.errors import HeadwaterError, Retryable
 
@@ -52,13 +55,16 @@ def consume(
     workers: int,
     follow: bool = False,
     accept_damage: bool = False,
+    limits: Mapping[str, Limits] | None = None,
     stopping: Callable[[], bool] = lambda: False,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Consume the log with `workers` processes; their progress, added up.
 
-    The schema must exist. Raises `Retryable` when a worker ended with an error or was killed; the
-    others are stopped between two batches then, and nothing is lost.
+    Partitions are shared out by number; on Kafka, with `follow`, by a consumer group. `limits` are the
+    budgets of parked records by topic, None for no budget. The schema must exist. Raises `Retryable` when
+    a worker ended with an error or was killed; the others are stopped between two batches then, and
+    nothing is lost.
     """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -66,7 +72,8 @@ def consume(
     try:
         for index in range(workers):
             mine, theirs = context.Pipe(duplex=False)
-            task = (store_url, log_url, kafka, (index, workers), follow, accept_damage, theirs, stop)
+            number = (index, workers)
+            task = (store_url, log_url, kafka, number, follow, accept_damage, limits, theirs, stop)
             process = context.Process(target=_work, args=task, name=f"headwater-worker-{index}")
             process.start()
             # Held by the worker alone from here on: its death closes the pipe.
@@ -120,22 +127,26 @@ def _work(
     store_url: str,
     log_url: str,
     kafka: Mapping[str, Any] | None,
-    shard: tuple[int, int],
+    number: tuple[int, int],
     follow: bool,
     accept_damage: bool,
+    limits: Mapping[str, Limits] | None,
     reports: Connection,
     stop: Any,
 ) -> None:
     """One worker's process. Signals are the parent's to see; this one is told through `stop`."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
     orphaned = threading.Event()
     threading.Thread(target=_watch_parent, args=(orphaned,), daemon=True).start()
     progress = Progress()
     error: str | None = None
     try:
-        with open_store(store_url) as store, open_log(log_url, kafka) as source:
-            runner = Runner(store, source, shard=shard, accept_damage=accept_damage)
+        with open_store(store_url) as store, open_log(log_url, kafka) as source, ExitStack() as stack:
+            breaker = None if limits is None else Breaker(limits=limits, native=source.native)
+            sharing = (shared(source, store_url, kafka) if follow else None) or ByNumber(*number)
+            stack.callback(sharing.close)
+            runner = Runner(store, source, sharing=sharing, accept_damage=accept_damage, breaker=breaker)
             progress = runner.progress
             runner.run(
                 follow=follow,
@@ -165,5 +176,7 @@ def _sum(parts: Iterable[Progress]) -> Progress:
         total.quarantined += part.quarantined
         total.gaps += part.gaps
         total.unread += part.unread
+        total.fenced += part.fenced
+        total.spent.update(part.spent)
         total.damaged.update(part.damaged)
     return total

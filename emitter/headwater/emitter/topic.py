@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from headwater.schemas.errors import Misconfigured, shown
 
 SCHEME = "kafka://"
+#: What begins a regular expression for the topics to read; see `headwater.consumers.subscription`.
+PATTERN = "^"
 
 # What Kafka takes for a topic's name; so it is also one for a folder.
 _NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")
@@ -29,10 +31,10 @@ class Topic:
 
     @property
     def name(self) -> str:
-        """The one topic to write to; raises `Misconfigured` when there are several."""
-        if len(self.names) > 1:
+        """The one topic to write to; raises `Misconfigured` when there are several, or a pattern for some."""
+        if len(self.names) > 1 or self.names[0].startswith(PATTERN):
             raise Misconfigured(
-                f"{self.url} names {len(self.names)} topics, and events go to one",
+                f"{self.url} may name several topics, and events go to one",
                 remedy="name one topic in `log`, and read several with --log",
             )
         return self.names[0]
@@ -58,7 +60,7 @@ def topic_of(log: str, place: str = "log") -> Topic:
     if not servers.strip() or not found:
         raise Misconfigured(f"{place}: {shown(log)} names no topic", remedy="write kafka://host:9092/topic")
     for name in found:
-        if not _NAME.match(name):
+        if not name.startswith(PATTERN) and not _NAME.match(name):
             raise Misconfigured(
                 f"{place}: {shown(name)} is no name of a topic",
                 remedy="use letters, digits, `.`, `_` and `-`, 249 at most",

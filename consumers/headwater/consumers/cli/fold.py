@@ -16,25 +16,48 @@ from headwater.consumers.cli.output import json_option, print_json, print_lines,
 from headwater.consumers.cli.places import resolve, with_places
 
 if TYPE_CHECKING:
+    from headwater.consumers.cli.places import Places
     from headwater.consumers.digest import Difference
     from headwater.consumers.drawing import Line
     from headwater.consumers.log import Log
     from headwater.consumers.replaying import Verification
     from headwater.consumers.runner import Progress
+    from headwater.consumers.store import Store
 
 
 @click.command()
+@click.argument("service", metavar="[lineage]", type=click.Choice(["lineage"]), required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is appended, until interrupted.")
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to share the work."
+)
+@click.option("--listen", metavar="HOST:PORT", help="Of the service: /livez, /readyz and /metrics.")
+@click.option(
+    "--stop-within",
+    type=click.FloatRange(min=1),
+    default=25.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of the service: after SIGTERM drop a batch that takes longer.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "json", "text"]),
+    default="auto",
+    show_default=True,
+    help="Of the service: JSON unless someone looks.",
 )
 @json_option
 @with_places
 @click.pass_context
 def consume(
     ctx: click.Context,
+    service: str | None,
     follow: bool,
     workers: int,
+    listen: str | None,
+    stop_within: float,
+    log_format: str,
     as_json: bool,
     store: str | None,
     log: str | None,
@@ -45,11 +68,20 @@ def consume(
     Reads to the end of the log and stops; with --follow it goes on. It goes on where it was,
     and killing it is harmless. Records that are no OpenLineage event are parked
     (`headwater quarantine list`), their neighbours go on.
+
+    `headwater consume lineage` is a service: it waits for what is away, logs in JSON, answers probes
+    (--listen), and on Kafka shares the partitions with all others that serve the same store.
     """
     from headwater.consumers.log import open_log
     from headwater.consumers.store import open_store
 
     places = resolve(ctx, store, log, config)
+    if service is not None:
+        if workers > 1:
+            raise click.UsageError("the service is one process; start several, they share the partitions")
+        return _serve(places, listen, stop_within, log_format)
+    if listen is not None:
+        raise click.UsageError("--listen is of the service: headwater consume lineage --listen HOST:PORT")
     with (
         open_log(places.log, places.kafka) as source,
         open_store(places.store) as opened,
@@ -65,16 +97,65 @@ def consume(
                     kafka=places.kafka,
                     workers=workers,
                     follow=follow,
+                    limits=places.limits,
                     stopping=stopping,
                     report=report,
                 )
         else:
-            from headwater.consumers.runner import Runner
-
             with _stoppable() as stopping:
-                done = Runner(opened, source).run(follow=follow, stopping=stopping, report=report)
+                done = _alone(opened, source, places, follow, stopping, report)
     _tell(done, as_json)
-    return UNACCEPTABLE if done.damaged else 0
+    return UNACCEPTABLE if done.damaged or done.spent else 0
+
+
+def _alone(
+    store: Store,
+    source: Log,
+    places: Places,
+    follow: bool,
+    stopping: Callable[[], bool],
+    report: Callable[[Progress], None],
+) -> Progress:
+    from headwater.consumers.breaker import Breaker
+    from headwater.consumers.runner import Runner
+    from headwater.consumers.sharing import shared
+
+    sharing = shared(source, places.store, places.kafka) if follow else None
+    breaker = Breaker(limits=places.limits, native=source.native)
+    try:
+        runner = Runner(store, source, sharing=sharing, breaker=breaker)
+        return runner.run(follow=follow, stopping=stopping, report=report)
+    finally:
+        if sharing is not None:
+            sharing.close()
+
+
+def _serve(places: Places, listen: str | None, stop_within: float, log_format: str) -> int:
+    """Until SIGTERM or SIGINT; a second one ends it at once."""
+    from headwater.consumers.cli.logs import configure
+    from headwater.consumers.service import Service, Stop, serve
+
+    configure(log_format)
+    stop = Stop()
+
+    def on_signal(number: int, _: Any) -> None:
+        if stop():
+            raise KeyboardInterrupt
+        stop.ask()
+
+    with _handling(on_signal):
+        serve(
+            Service(
+                store=places.store,
+                log=places.log,
+                kafka=places.kafka,
+                listen=listen,
+                limits=places.limits,
+                stop_within_s=stop_within,
+            ),
+            stop,
+        )
+    return 0
 
 
 @click.command()
@@ -168,9 +249,16 @@ def _stoppable() -> Iterator[Callable[[], bool]]:
         stop = True
         say("stopping after this batch")
 
+    with _handling(on_signal):
+        yield lambda: stop
+
+
+@contextmanager
+def _handling(on_signal: Callable[[int, Any], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `on_signal` meanwhile."""
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -213,11 +301,12 @@ def _tell(done: Progress, as_json: bool) -> None:
                 "quarantined": done.quarantined,
                 "gaps": done.gaps,
                 "damaged": damaged,
+                "halted": [str(problem) for problem in done.spent.values()],
             }
         )
     else:
         print_lines([_told(done)])
-    for line in damaged:
+    for line in (*damaged, *map(str, done.spent.values())):
         say(f"headwater: {line}")
     if done.quarantined and not as_json:
         say("headwater: some records were parked: `headwater quarantine list`")

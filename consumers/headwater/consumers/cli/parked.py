@@ -117,6 +117,59 @@ def retry(ctx: click.Context, as_json: bool, store: str | None, log: str | None,
 
 
 @quarantine.command()
+@json_option
+@with_places
+@click.pass_context
+def topics(ctx: click.Context, as_json: bool, store: str | None, log: str | None, config: str | None) -> None:
+    """What is parked of each topic, and which topics are halted for it."""
+    from headwater.consumers.quarantine import budgets
+
+    places = resolve(ctx, store, log, config)
+    with _opened(ctx, store, log, config) as found:
+        told = budgets(found, places.limits)
+    if as_json:
+        print_json({"topics": told})
+    elif not told:
+        print_lines([[("nothing is parked", "dim")]])
+    else:
+        rows = [
+            (
+                each.topic,
+                f"{each.parked:,}",
+                f"{each.refused:,} of {each.seen:,}",
+                f"{each.in_a_row:,}",
+                ("halted", "bold red") if each.halted else "reading",
+            )
+            for each in told
+        ]
+        print_lines(table(("TOPIC", "PARKED", "OF THE LAST", "IN A ROW", "STATE"), rows))
+
+
+@quarantine.command()
+@click.argument("topic")
+@json_option
+@with_places
+@click.pass_context
+def resume(
+    ctx: click.Context, topic: str, as_json: bool, store: str | None, log: str | None, config: str | None
+) -> None:
+    """Go on with TOPIC, which was halted: its parked records stay parked, and count no more.
+
+    A running consumer goes on within seconds. TOPIC is its name; `segments` is a folder of segments.
+    """
+    from headwater.consumers.breaker import resume as go_on
+
+    with _opened(ctx, store, log, config) as found, found.writing() as tx:
+        partitions = go_on(tx, topic)
+    if as_json:
+        print_json({"topic": topic, "partitions": partitions})
+    else:
+        print_text(
+            f"{topic} counts anew in {partitions:,} {'partition' if partitions == 1 else 'partitions'}"
+        )
+
+
+@quarantine.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @json_option
 @with_places

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from headwater.consumers.breaker import Limits
     from headwater.consumers.kafka_cluster import Cluster
     from headwater.emitter.settings import Settings
 
@@ -30,11 +31,12 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """The store's URL, the log's folder or URL, and librdkafka's settings for a log on Kafka."""
+    """The store's URL, the log's folder or URL, librdkafka's settings for Kafka, budgets by topic."""
 
     store: str = field(repr=False)  # it may hold a password
     log: str
     kafka: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
 def with_places(command: Command) -> Command:
@@ -66,6 +68,7 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
         store=store or _store(found),
         log=log,
         kafka=kafka_settings.of(found) if at_kafka else {},
+        limits=_limits(found),
     )
 
 
@@ -121,6 +124,17 @@ def writing(ctx: click.Context, log: str | None, config: str | None) -> Settings
 def spool_of(ctx: click.Context, log: str | None, config: str | None) -> Path:
     """The folder that events of the log are put into first."""
     return writing(ctx, log, config).log
+
+
+def _limits(found: Settings) -> Mapping[str, Limits]:
+    """How much of each topic may be parked, under `quarantine:` in headwater.yaml."""
+    document = found.document.get("quarantine")
+    if document is None:
+        return {}
+    from headwater.consumers.breaker import limits_of
+
+    found.require("quarantine")
+    return limits_of(document, f"{found.source}: quarantine")
 
 
 def _store(found: Settings) -> str:

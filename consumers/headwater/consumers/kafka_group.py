@@ -1,0 +1,191 @@
+"""A member of a consumer group: Kafka says which partitions are this process's, and nothing else.
+
+The member fetches no records: what is assigned to it stays paused at its end, and `KafkaLog` reads, from
+where the store says. So a rebalance can neither move a position nor hand out records that nobody asked for.
+Kafka's committed offsets are written behind the store's commit, so that the usual lag tools show what is
+true; they are never read. A revoked partition is let go between two batches, with nothing of it in hand.
+
+    joins or leaves              the others give up what they must, and go on with the rest (cooperative)
+    silent for session.timeout   its partitions go to others; what it has in hand is fenced by the store
+    a batch above max.poll       the same; it joins again by itself
+
+The notice that partitions were lost may itself be lost (librdkafka, PR 5604): nothing rests on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from sqlalchemy.engine import make_url
+
+from headwater.consumers.kafka_log import KafkaLog
+from headwater.consumers.log import Cursor, Partition
+from headwater.emitter.kafka_faults import unmade
+from headwater.emitter.kafka_settings import KafkaSettings, consumer_settings
+from headwater.schemas.errors import Misconfigured
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 10.0
+#: How often, at the most, positions are told to Kafka.
+TELL_S = 1.0
+
+# Nothing is fetched: everything is paused at its end. What a reader needs here is not the member's.
+_FIXED: Mapping[str, Any] = {"auto.offset.reset": "latest", "enable.partition.eof": False}
+_DEFAULTS: Mapping[str, Any] = {
+    "client.id": "headwater",
+    "queued.max.messages.kbytes": 1_024,
+    "socket.keepalive.enable": True,
+    "log_level": 2,
+}
+_CLASSIC: Mapping[str, Any] = {
+    # Cooperative: members keep what stays theirs while partitions move.
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 45_000,
+}
+_REFUSALS = frozenset(
+    {
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.INVALID_GROUP_ID,
+        KafkaError.INVALID_SESSION_TIMEOUT,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._AUTHENTICATION,
+    }
+)
+
+
+def group_of(store_url: str, projection: str = "lineage") -> str:
+    """The group of all consumers of one store: two stores in one group would each get half of the events.
+
+    Where the store is told as two hosts, there are two groups, and the store fences them: that is heard.
+    """
+    url = make_url(store_url)
+    on_this_host = socket.gethostname() if url.get_backend_name() == "sqlite" else ""
+    identity = "\0".join(map(str, (url.get_backend_name(), url.host, url.port, url.database, on_this_host)))
+    return f"headwater-{projection}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+class KafkaGroup:
+    """This process as a member; keeps the promise of `headwater.consumers.sharing.Sharing`.
+
+    `settings` are librdkafka's; `group.id` among them replaces `group`, `group.protocol: consumer` asks for
+    the protocol of KIP-848 (brokers from 4.0 on).
+    """
+
+    def __init__(self, source: KafkaLog, group: str, settings: Mapping[str, Any] | None = None) -> None:
+        given = settings if isinstance(settings, KafkaSettings) else KafkaSettings(settings)
+        own = consumer_settings(given, source.bootstrap)
+        classic = own.get("group.protocol", "classic") == "classic"
+        chosen = {**_DEFAULTS, **(_CLASSIC if classic else {}), "group.id": group, **own, **_FIXED}
+        self.group = str(chosen["group.id"])
+        self.rebalances = 0
+        self._source = source
+        try:
+            self._consumer = Consumer(chosen)
+        except KafkaException as refused:
+            raise unmade(refused, given) from refused
+        self._following: list[str] = []
+        self._mine: dict[tuple[str, int], int] = {}
+        self._to_tell: dict[tuple[str, int], int] = {}
+        self._told_at = 0.0
+
+    @property
+    def joined(self) -> bool:
+        """Whether the group has answered us, be it with no partition at all."""
+        return self.rebalances > 0
+
+    def assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Ours of `partitions`; joins, and follows topics that are new or gone."""
+        names = sorted({self._source.name_of(part) for part in partitions})
+        if names != self._following:
+            self._follow(names)
+        self.attend()
+        numbers = {
+            part: self._mine.get((self._source.name_of(part), int(part.number))) for part in partitions
+        }
+        return {part: number for part, number in numbers.items() if number is not None}
+
+    def _follow(self, names: list[str]) -> None:
+        if names:
+            self._consumer.subscribe(
+                names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+        else:
+            self._consumer.unsubscribe()
+        self._following = names
+
+    def attend(self) -> None:
+        """Serve what the group says. Raises `Misconfigured` where it does not take us."""
+        while (message := self._consumer.poll(0)) is not None:
+            problem = message.error()
+            if problem is None:
+                continue
+            if problem.code() in _REFUSALS or problem.fatal():
+                raise Misconfigured(
+                    f"group {self.group} at {self._source.bootstrap}: {problem.str()}",
+                    remedy="see to the group's rights and to `kafka:` in headwater.yaml",
+                )
+            log.info("group_notice", extra={"group": self.group, "error": problem.str()})
+
+    def moved(self, cursors: Mapping[Partition, Cursor]) -> None:
+        for part, cursor in cursors.items():
+            self._to_tell[self._source.name_of(part), int(part.number)] = cursor.offset
+        if time.monotonic() - self._told_at >= TELL_S:
+            self._tell()
+
+    def _tell(self) -> None:
+        """For dashboards alone: what is refused, in the middle of a rebalance say, is told again later."""
+        self._told_at = time.monotonic()
+        offsets = [TopicPartition(*place, at) for place, at in self._to_tell.items() if place in self._mine]
+        self._to_tell.clear()
+        if offsets:
+            with contextlib.suppress(KafkaException):
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def close(self) -> None:
+        """Leave the group; not for longer than `CLOSE_S`, a broker that is away takes nobody's farewell."""
+        closing = threading.Thread(target=self._close, name="headwater-leave", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
+        if closing.is_alive():
+            log.warning("group_not_left", extra={"group": self.group, "waited_s": CLOSE_S})
+
+    def _close(self) -> None:
+        self._tell()
+        self._consumer.close()
+
+    # -- what the group says, inside of `poll` --------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.rebalances += 1
+        ended = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in partitions]
+        consumer.incremental_assign(ended)
+        consumer.pause(ended)
+        for part in partitions:
+            self._mine[part.topic, part.partition] = self.rebalances
+        self._say("partitions_assigned", partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._let_go(partitions)
+        self._say("partitions_revoked", partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._let_go(partitions)
+        self._say("partitions_lost", partitions)
+
+    def _let_go(self, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            self._mine.pop((part.topic, part.partition), None)
+
+    def _say(self, event: str, partitions: list[TopicPartition]) -> None:
+        names = sorted(f"{part.topic}[{part.partition}]" for part in partitions)
+        log.info(event, extra={"group": self.group, "partitions": names, "held": len(self._mine)})
