@@ -21,14 +21,23 @@ Kind: TypeAlias = Literal["production", "origin", "reader"]
 
 
 class Unknown(HeadwaterError):
-    """Nothing in the store is called that."""
+    """Nothing in the store is called that; `name` is what was looked up, where a name was."""
+
+    def __init__(self, message: str, *, remedy: str = "", name: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.name = name
 
 
 class Ambiguous(HeadwaterError):
-    """Several things are called that; `candidates` are texts that name each one alone."""
+    """Several things are called that; `candidates` are texts that name each one alone.
 
-    def __init__(self, message: str, candidates: tuple[str, ...]) -> None:
-        super().__init__(message, remedy="say which: " + ", ".join(candidates))
+    `described` is the same for a person, who may need more than a text to choose.
+    """
+
+    def __init__(
+        self, message: str, candidates: tuple[str, ...], described: tuple[str, ...] | None = None
+    ) -> None:
+        super().__init__(message, remedy="say which: " + ", ".join(described or candidates))
         self.candidates = candidates
 
 

@@ -34,11 +34,13 @@ from headwater.consumers.answers import Ambiguous, Unknown
 from headwater.consumers.asking import opened
 from headwater.consumers.log import SEGMENTS, Partition, open_log
 from headwater.consumers.naming import NamedRun, find, id_text
+from headwater.consumers.nearest import did_you_mean, nearest_of, offered
 from headwater.consumers.positions import Fenced
 from headwater.consumers.recalls import Recalls, same_content
 from headwater.consumers.runner import Runner
 from headwater.consumers.store import Store
 from headwater.consumers.tables import dataset, event, governance, run_output, version
+from headwater.consumers.tag_registers import standing
 from headwater.consumers.times import moment
 from headwater.emitter import settings as settings_
 from headwater.emitter.emitter import Receipt, Unconfirmed
@@ -151,6 +153,7 @@ class Curation:
         def said(connection: Connection) -> _Said:
             subject = _subject(connection, name)
             at, notes = self._time(connection, "tag", subject, tags)
+            notes = (*_untagged(connection, subject, tags), *notes)
             return AssetTagged(time=at, asset=subject.ref, actor=self._actor, tags=dict(tags)), notes
 
         return self._record("tag", said)
@@ -418,6 +421,22 @@ def _needs_version(connection: Connection, subject: _Subject, rule: str) -> Head
     )
 
 
+def _untagged(connection: Connection, subject: _Subject, tags: Mapping[str, str | None]) -> Iterator[str]:
+    """Of the tags to be taken away those that it does not have, with those that may have been meant."""
+    removed = [key for key, value in tags.items() if value is None]
+    if not removed:
+        return
+    said = select(governance.c.key).where(
+        governance.c.dataset_id.in_(subject.datasets), governance.c.kind == "tag"
+    )
+    known = {original(key) for key in connection.scalars(said.distinct())}
+    known |= {tag.key for tag in standing(connection, "dataset", subject.datasets)}
+    for key in removed:
+        if key not in known:
+            near = did_you_mean(nearest_of(key, sorted(known)))
+            yield f"it had no tag {shown(key)}{f': {near}' if near else ''}"
+
+
 def _pointing(connection: Connection, datasets: Collection[bytes], alias: str) -> bytes | None:
     """The version that `alias` points at now."""
     last = connection.execute(
@@ -438,7 +457,8 @@ def _holder(connection: Connection, subject: _Subject, held: bytes | None, alias
     if held is None:
         raise Unknown(
             f"{shown(subject.ref.name)} has no alias {shown(alias)}",
-            remedy=f"`headwater show {subject.ref.name}` lists them",
+            remedy=offered(alias, _aliases(connection, subject), "its aliases")
+            or f"`headwater show {subject.ref.name}` lists them",
         )
     if subject.version_id is not None and subject.version_id != held:
         raise Rejected(
@@ -446,6 +466,15 @@ def _holder(connection: Connection, subject: _Subject, held: bytes | None, alias
             remedy="name that version, or none",
         )
     return _of_version(connection, subject, held)
+
+
+def _aliases(connection: Connection, subject: _Subject) -> list[str]:
+    """The aliases that point at one of its versions."""
+    said = select(governance.c.key).where(
+        governance.c.dataset_id.in_(subject.datasets), governance.c.kind == "alias"
+    )
+    keys = sorted(original(key) for key in connection.scalars(said.distinct()))
+    return [key for key in keys if _pointing(connection, subject.datasets, key) is not None]
 
 
 def _of_version(connection: Connection, subject: _Subject, version_id: bytes) -> _Subject:

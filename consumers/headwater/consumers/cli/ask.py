@@ -14,6 +14,7 @@ from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
     from headwater.consumers.answers import Asset, Graph, ListedRun
+    from headwater.consumers.asking import Lineage
     from headwater.consumers.columns import ColumnGraph
     from headwater.consumers.drawing import Line
 
@@ -231,6 +232,7 @@ def assets(
     """
     with opened_lineage(ctx, store, log, config, known_at) as found:
         answer = found.assets(pattern, type=type_, limit=limit + 1, as_of=moment_of(as_of))
+        near = [] if answer else _near(found, pattern, type_)
     listed, more = answer[:limit], len(answer) > limit
     if as_json or format_ != "table":
         from headwater.consumers.answers import Asset
@@ -238,9 +240,21 @@ def assets(
         document = {"assets": listed, "more": more, "as_of": moment_of(as_of)}
         write_listing(document, Asset, "json" if as_json else format_, output)
         return
-    print_lines(_assets_table(listed) if listed else [[("no assets", "dim")]])
+    print_lines(_assets_table(listed) if listed else [[(f"no assets{_near_text(near)}", "dim")]])
     if more:
         print_lines([[(f"the first {limit:,}: there are more (--limit)", "dim")]])
+
+
+def _near(found: Lineage, pattern: str | None, type_: str | None) -> list[str]:
+    """What may have been meant, where nothing was found."""
+    terms = [f'type:"{type_}"'] if type_ else [f'name:"{pattern}"'] if pattern else []
+    return [name.removeprefix("type:") for term in terms for name in found.search(term).nearest]
+
+
+def _near_text(near: list[str]) -> str:
+    from headwater.consumers.nearest import did_you_mean
+
+    return f" ({did_you_mean(near)})" if near else ""
 
 
 def _assets_table(found: tuple[Asset, ...]) -> list[Line]:
