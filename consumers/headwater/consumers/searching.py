@@ -190,7 +190,7 @@ def _nearest(connection: Connection, wanted: tuple[Condition, ...]) -> tuple[str
         if isinstance(one, Words) and not _is_about_names(one) and ":" in one.term
         for word in near_words(connection, one.text, one.kinds)
     )
-    return tuple(dict.fromkeys(chain(names, said)))[:3]
+    return tuple(dict.fromkeys((*names, *said)))[:3]
 
 
 def _is_about_names(condition: Condition) -> bool:

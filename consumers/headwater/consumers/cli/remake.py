@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.consumers.cli import NO, NOT_TOLD
+from headwater.consumers.cli.formats import TABLES, Form, chosen, with_form
 from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, print_json, print_lines, say
 from headwater.consumers.cli.places import Places, resolve, with_places
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from headwater.consumers.reproducing import Plan, Policy, Reproduction
     from headwater.consumers.unstable_steps import UnstableStep
 
-FORMATS = ("yaml", "json", "requirements")
+FORMATS = ("yaml", "json", "requirements", "csv", "parquet")
 POLICIES = ("strict", "compatible", "ignore")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -41,7 +42,14 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
     show_default=True,
     help="How to write it; requirements: only the packages, for pip.",
 )
-@click.option("--output", metavar="FILE", default="-", show_default=True, help="The file to write.")
+@click.option(
+    "--output",
+    metavar="PATH",
+    default="-",
+    show_default=True,
+    help="The file to write; for csv and parquet the folder, a file for each table.",
+)
+@click.option("--table", metavar="TABLE", help="Of csv and parquet only this table, to one file.")
 @json_option
 @with_time
 @with_places
@@ -52,6 +60,7 @@ def recipe(
     whole: bool,
     format_: str,
     output: str,
+    table: str | None,
     as_json: bool,
     as_of: int | None,
     known_at: int | None,
@@ -74,15 +83,17 @@ def recipe(
     from headwater.consumers.recipe_file import warnings, written
     from headwater.consumers.times import instant
 
+    format_ = chosen(ctx, as_json=as_json, format_=format_)
     with opened_lineage(ctx, store, log, config, known_at) as found:
         made = found.recipe(name, whole=whole, as_of=instant(as_of))
-    text = written(made, "json" if as_json else format_)
-    if output == "-":
-        click.echo(text, nl=False)
+    if format_ in TABLES:
+        Form(format=format_, output=output, table=table).write(made)
+    elif output == "-":
+        click.echo(written(made, format_), nl=False)
     else:
         from headwater.consumers.files import write
 
-        write(output, [text.encode()])
+        write(output, [written(made, format_).encode()])
     for line in warnings(made):
         say(line)
     if made.missing:
@@ -97,6 +108,15 @@ def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
         if "=" not in text or text.startswith("="):
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", ctx, param)
     return pairs
+
+
+def _of_no_time(ctx: click.Context, param: click.Parameter, text: str | None) -> None:
+    if text is not None:
+        raise click.UsageError(
+            f"reproduce runs now, and records that now: it takes no {param.opts[0]}; "
+            f"write the recipe of then (headwater recipe NAME {param.opts[0]} {text} --output FILE), "
+            "and reproduce that with --recipe FILE"
+        )
 
 
 @click.command()
@@ -138,6 +158,8 @@ def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     metavar="NAME=VALUE",
     help="A parameter that was redacted or shortened: JSON, or a text.",
 )
+@click.option("--as-of", hidden=True, expose_value=False, callback=_of_no_time)
+@click.option("--known-at", hidden=True, expose_value=False, callback=_of_no_time)
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and run nothing.")
 @click.option("--no-record", is_flag=True, help="Leave the outcome out of the log.")
 @json_option
@@ -395,7 +417,8 @@ def _since(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
     help="At most this many findings of each kind.",
 )
 @click.option("--exit-code", is_flag=True, help="End with 1 when anything drifted; for scheduled checks.")
-@json_option
+@with_form()
+@with_time
 @with_places
 @click.pass_context
 def drift(
@@ -404,7 +427,9 @@ def drift(
     since: int | None,
     limit: int,
     exit_code: bool,
-    as_json: bool,
+    form: Form,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -419,11 +444,9 @@ def drift(
     """
     from headwater.consumers.times import instant
 
-    with opened_lineage(ctx, store, log, config, None) as lineage:
-        found = lineage.drift(name, since=instant(since), limit=limit)
-    if as_json:
-        print_json(found)
-    else:
+    with opened_lineage(ctx, store, log, config, known_at) as lineage:
+        found = lineage.drift(name, since=instant(since), limit=limit, as_of=instant(as_of))
+    if not form.write(found):
         print_lines(_drift(found))
     return NO if exit_code and found.found else 0
 
@@ -465,6 +488,8 @@ def _unstable(step: UnstableStep) -> Iterator[Line]:
             (f"  {runs}", "dim"),
             *(("  " + text, style) for text, style in recall_words(content)),
         ]
+    for place in step.overwritten:
+        yield [(printable(f"  one took the place of the other at {place}"), "")]
     why = ", ".join(step.suspects)
     yield [(f"  differs as well: {why}" if why else "  nothing else that was recorded differs", "dim")]
 
