@@ -215,6 +215,7 @@ BY_TYPE: dict[type, SearchStrategy[Any]] = {
         subject=references,
         outcome=texts,
         environment=texts,
+        actor=_maybe(texts),
         version=_maybe(texts),
         step=_maybe(texts),
         reasons=st.lists(texts, max_size=2).map(tuple),

@@ -265,12 +265,28 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A recorded attempt to make a version again: `outcome` is identical, different or cannot.
+
+    `version` is what came out, `environment` how much Python and packages had to match.
+    """
+
+    outcome: str
+    version: str | None
+    at: datetime
+    actor: str | None
+    environment: str | None
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssetDetails(Shown):
     """Everything known of one production and of the asset it belongs to.
 
     `production` is None for an asset that was read but, as far as the log knows, never written.
     `facets` are the production's, verbatim, by name. `recalls` hold for it, `upstream_recalls` for what
     it was made of, however far up; there may be more of those when they are not `complete`.
+    `reproductions` are the recorded attempts to make this version again, the latest first.
     """
 
     namespace: str
@@ -295,6 +311,7 @@ class AssetDetails(Shown):
     recalls: tuple[Recall, ...] = ()
     upstream_recalls: tuple[Recall, ...] = ()
     upstream_recalls_complete: bool = True
+    reproductions: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -283,12 +283,13 @@ class ReproductionAttempted(RunFact):
     """A version was made again from its recipe, in a run of its own that publishes nothing.
 
     `outcome` is identical, different or cannot; `version` is what came out, `step` the first step
-    whose content differs, `environment` how strictly packages had to match.
+    whose content differs, `environment` how strictly packages had to match, `actor` who tried.
     """
 
     subject: AssetRef
     outcome: str
     environment: str
+    actor: str | None = None
     version: str | None = None
     step: str | None = None
     reasons: tuple[str, ...] = ()

@@ -117,6 +117,7 @@ def _reproduction(event: _Event, body: Body) -> facts.ReproductionAttempted:
         subject=_reference(_body_at(body, "subject")),
         outcome=_text(body, "outcome"),
         environment=_text(body, "environment"),
+        actor=_maybe_text(body, "actor"),
         version=_maybe_text(body, "version"),
         step=_maybe_text(body, "step"),
         reasons=_texts(body, "reasons"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from headwater.consumers.recipes import Recipe, Subject
     from headwater.consumers.reproducing import Plan, Policy, Reproduction
     from headwater.consumers.unstable_steps import UnstableStep
+    from headwater.emitter.settings import Settings
 
 FORMATS = ("yaml", "json", "requirements", "csv", "parquet")
 POLICIES = ("strict", "compatible", "ignore")
@@ -199,6 +201,7 @@ def reproduce(
     from headwater.consumers import reproducing
 
     places = resolve(ctx, store, log, config)
+    settings = None if no_record or dry_run else _recording(ctx, config, places)
     made = _recipe(places, name, file, whole=from_sources)
     plan = reproducing.planned(made, from_sources=from_sources, inputs=inputs, parameters=_values(parameters))
     from headwater.consumers.recipe_file import warnings
@@ -213,8 +216,8 @@ def reproduce(
     found = reproducing.reproduce(
         plan, environment=environment, timeout_s=timeout, python=python, paths=paths
     )
-    if not no_record:
-        _record(ctx, config, places, found)
+    if settings is not None:
+        _record(settings, places, found)
     if as_json:
         print_json(found)
     else:
@@ -231,8 +234,16 @@ def _recipe(places: Places, name: str | None, file: str | None, *, whole: bool) 
 
         try:
             return _marked_now(places, read(Path(file).read_text(encoding="utf-8"), file))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"the recipe {file} cannot be read: {error}") from error
+        except OSError as error:
+            raise Misconfigured(
+                f"the recipe {file} cannot be read: {error.strerror or error}",
+                remedy="headwater recipe NAME --output FILE writes one",
+            ) from error
+        except UnicodeDecodeError as error:
+            raise Misconfigured(
+                f"the recipe {file} is no text in UTF-8 (byte {error.start})",
+                remedy="headwater recipe NAME --output FILE writes one",
+            ) from error
     from headwater.consumers.asking import Lineage
 
     with Lineage(places.store) as found:
@@ -303,19 +314,52 @@ def _dry(plan: Plan, as_json: bool) -> int:
     return NOT_TOLD if plan.reasons else 0
 
 
-def _record(ctx: click.Context, config: str | None, places: Places, found: Reproduction) -> None:
+def _recording(ctx: click.Context, config: str | None, places: Places) -> Settings:
+    """The settings that the outcome will be recorded by. Raises, before anything runs, where it cannot be."""
     from headwater.consumers.cli.places import settings_of
-    from headwater.consumers.reproducing import record
     from headwater.schemas.errors import Misconfigured
 
     try:
         settings = settings_of(ctx, config).with_log(places.log)
     except Misconfigured as wrong:
         raise Misconfigured(
-            f"the outcome is {found.outcome}, and cannot be recorded: {wrong.message}",
-            remedy=f"{wrong.remedy}, or --no-record",
+            f"the outcome could not be recorded: {wrong.message}; nothing was run",
+            remedy=f"{wrong.remedy}, or --no-record" if wrong.remedy else "--no-record",
         ) from wrong
-    record(found, settings)
+    refusal = _unwritable(settings.log)
+    if refusal is not None:
+        raise Misconfigured(
+            f"the outcome could not be recorded in {places.log}: {refusal}; nothing was run",
+            remedy="name another with --log, or --no-record",
+        )
+    return settings
+
+
+def _unwritable(log: Path) -> str | None:
+    """Why an event cannot be put into this folder (of a topic: its spool) from here; None where it can."""
+    folder = log.absolute()
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir():
+        return f"{existing} is no folder"
+    return None if os.access(existing, os.W_OK | os.X_OK) else f"{existing} may not be written to"
+
+
+def _record(settings: Settings, places: Places, found: Reproduction) -> None:
+    """Into the log, and from there into the store, where there is one."""
+    from headwater.consumers.asking import opened
+    from headwater.consumers.bringing_in import bring_in
+    from headwater.consumers.cli.govern import login
+    from headwater.consumers.reproducing import record
+    from headwater.schemas.errors import HeadwaterError
+
+    at, receipt = record(found, settings, login())
+    try:
+        with opened(places.store) as store:
+            in_store, why = bring_in(store, settings, at, receipt)
+    except HeadwaterError as problem:
+        in_store, why = False, str(problem)
+    if not in_store:
+        say(f"recorded; `headwater consume` brings it into the store{f' ({why})' if why else ''}")
 
 
 # -- what it looks like -------------------------------------------------------------------
