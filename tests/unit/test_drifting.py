@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -16,7 +17,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from headwater.consumers import Lineage, unstable_steps
 from headwater.consumers.drifting import Drift, drift
@@ -420,3 +421,50 @@ def test_a_file_that_changed_and_a_step_that_varies_are_found(tmp_path: Path) ->
     assert after.steps[0].suspects == ()
     assert after.steps[0].overwritten == (str(tmp_path / "customers.csv"),)
     assert after.inputs == ()
+
+
+# -- how it is read -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_of", [None, (BEGUN + 400) * 1_000_000])
+def test_drift_reads_its_tables_through_indexes(store_url: str, as_of: int | None) -> None:
+    """Of the large tables only `run` is gone through whole, and without `NAME` alone."""
+    runs = [run(n, reads=(("raw", digest("d")),), location="file:///x") for n in range(300)]
+    with open_store(store_url, create=True) as store:
+        consume(store, told(runs, random.Random(0)))
+        if store.dialect == "postgresql":
+            with store.writing() as connection:
+                connection.exec_driver_sql("ANALYZE")
+        with store.snapshot() as connection:
+            asked_of = _statements_of(connection, lambda: drift(connection, "table", as_of=as_of))
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            plans = [line for text, values in asked_of for line in _plan(connection, text, values)]
+    through = [
+        line
+        for line in plans
+        if re.search(r"\bSCAN (run_input|run_output|facet|version)\b(?!.*USING)", line)
+        or re.search(r"Seq Scan on (run_input|run_output|facet|version)\b", line)
+    ]
+    assert plans
+    assert through == []
+
+
+def _statements_of(connection: Connection, ask: Callable[[], object]) -> list[tuple[str, Any]]:
+    """What `ask` sends, with its values."""
+    found: list[tuple[str, Any]] = []
+
+    def seen(_: Any, __: Any, text: str, values: Any, ___: Any, many: bool) -> None:
+        if text.lstrip().upper().startswith(("SELECT", "WITH")) and not many:
+            found.append((text, values))
+
+    event.listen(connection, "before_cursor_execute", seen)
+    ask()
+    event.remove(connection, "before_cursor_execute", seen)
+    return found
+
+
+def _plan(connection: Connection, text: str, values: Any) -> list[str]:
+    if connection.dialect.name == "sqlite":
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
+    return [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {text}", values)]
