@@ -151,7 +151,7 @@ def test_a_question_is_asked_for_a_table(
         (("assets", "--format", "csv", "--json"), "two formats"),
         (("gaps", "--format", "csv", "--json"), "two formats"),
         (("gaps", "--format", "csv"), "name a folder with --output, or one of them with --table"),
-        (("gaps", "--format", "csv", "--table", "lack"), "'lack' is none of answer, lacks, totals"),
+        (("gaps", "--format", "csv", "--table", "lack"), "'lack' is none of answer, lacks, recalls, totals"),
         (("gaps", "--table", "lacks"), "--table is one of --format csv or parquet"),
         (("gaps", "--output", "x"), "what is --output to hold?"),
         (("gaps", "--format", "parquet", "--table", "lacks"), "name a file with --output"),
