@@ -128,6 +128,7 @@ columns = st.builds(
     description=_maybe(texts),
     fields=st.lists(_leaf_columns, max_size=2).map(tuple),
 )
+column_sources = st.builds(facts.ColumnSource, namespace=texts, name=texts, column=texts)
 _details = st.dictionaries(texts | st.sampled_from(["_producer", "_deleted", "__x", "_"]), values, max_size=3)
 assets = st.builds(
     facts.Asset,
@@ -147,6 +148,7 @@ assets = st.builds(
             facts.Statistics, row_count=_maybe(integers), size=_maybe(integers), file_count=_maybe(integers)
         )
     ),
+    columns_from=st.dictionaries(texts, st.lists(column_sources, max_size=2).map(tuple), max_size=2),
     column_metrics=st.dictionaries(texts, metrics, max_size=2),
     tags=st.dictionaries(texts, texts, max_size=3),
     properties=properties,
@@ -213,6 +215,7 @@ BY_TYPE: dict[type, SearchStrategy[Any]] = {
         subject=references,
         outcome=texts,
         environment=texts,
+        actor=_maybe(texts),
         version=_maybe(texts),
         step=_maybe(texts),
         reasons=st.lists(texts, max_size=2).map(tuple),

@@ -42,7 +42,7 @@ PUBLISHED = {
     "1-0-0/HeadwaterOwningDatasetFacet": "988856337bb8035d7562bc9f0ba808c1",
     "1-0-0/HeadwaterPromptDatasetFacet": "2576c151e615957c9eb6a6202b66d341",
     "1-0-0/HeadwaterRecallDatasetFacet": "0456d9ae3571f59facea328a37466240",
-    "1-0-0/HeadwaterReproductionRunFacet": "e71e867fa9dc4e04c8d490b5cd8d2c6d",
+    "1-1-0/HeadwaterReproductionRunFacet": "31b33572a0d7b3559b615018269b095e",
     "1-0-0/HeadwaterRootRunFacet": "d00ed52278c63ca93e6e78aaad06fbbd",
     "1-0-0/HeadwaterRunClosedRunFacet": "ef30317fde4dd85a9089298249ad24f6",
     "1-0-0/HeadwaterTaggingDatasetFacet": "6609583fa297af78e6c666c4ab773001",

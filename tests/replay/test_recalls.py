@@ -153,7 +153,7 @@ def test_an_impact_has_everything_that_was_made_from_it_and_nothing_else(
                 assert affected.way[0].production_id == id_text(start.id)
                 assert affected.way[-1].production_id == affected.latest
         expected = sorted(len(truth.below(truth.of_subject(subject))) for subject in truth.standing)
-        assert sorted(f.productions for f in impact.recalled(connection, as_of=as_of)) == expected
+        assert sorted(f.productions for f in impact.recalled(connection, as_of=as_of).recalls) == expected
 
 
 @examples(40)

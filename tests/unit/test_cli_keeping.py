@@ -175,7 +175,13 @@ def test_emitters_that_are_complete_are_listed_on_demand(
 ) -> None:
     emitted(capsys, folder, chain(3), chain(4, emitter=2))
     assert run(capsys, "emitters")[:2] == (0, "every event of 2 emitters is here, unaltered\n")
-    assert answer(capsys, "emitters") == {"emitters": []}
+    assert answer(capsys, "emitters") == {"emitters": [], "known": 2, "damaged": False, "as_of": None}
+    known_then = answer(capsys, "emitters", "--as-of", "1999-01-01")
+    assert (known_then["known"], known_then["as_of"]) == (0, "1999-01-01T23:59:59.999999Z")
+    assert answer(capsys, "emitters", "--known-at", "1999-01-01")["known"] == 0
+    assert answer(capsys, "emitters", EMITTER.format(2))["known"] == 1
+    code, _, told = run(capsys, "emitters", EMITTER.format(2)[:-2] + "9" + EMITTER.format(2)[-1])
+    assert (code, f"did you mean '{EMITTER.format(2)}'" in told) == (4, True)
     first, second = answer(capsys, "emitters", "--all")["emitters"]
     assert (first["emitter_id"], first["events"], first["complete"]) == (EMITTER.format(1), 3, True)
     assert (second["last_sequence"], second["gaps"], second["broken"]) == (3, [], [])

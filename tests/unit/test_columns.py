@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -144,8 +144,25 @@ def test_every_column_is_asked_for_without_a_name(lineage: Lineage) -> None:
     assert lineage.columns("report#").nodes[0].scope == "dataset"
 
 
-def test_a_column_that_is_stated_by_its_readers_alone_is_one(lineage: Lineage) -> None:
-    assert edges(lineage.columns("rates#eur", "down")) == {("rates#eur", "total", "")}
+def test_a_column_that_is_stated_by_its_readers_alone_is_one(store: Store) -> None:
+    stated = made_from({"sum": [source("rates", "eur", ("DIRECT", "IDENTITY"))]})
+    product.apply_all(store, [[event(1, [dataset("rates")], [dataset("total", **stated)])]])
+    assert edges(Lineage(store).columns("rates#eur", "down")) == {("rates#eur", "total#sum", "identity")}
+    with pytest.raises(Unknown) as refused:
+        Lineage(store).columns("rates#eru", "down")
+    assert refused.value.remedy == "did you mean 'eur'?"
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_no_column_is_invented_where_none_was_recorded(
+    lineage: Lineage, direction: Literal["up", "down"]
+) -> None:
+    """What is known of its columns alone: that a step took all of them together."""
+    with pytest.raises(Unknown) as refused:
+        lineage.columns("rates#eur", direction)
+    assert refused.value.message == "'rates#eur' has no column 'eur'"
+    assert refused.value.remedy == "no columns of it were recorded; 'rates#' is all of them as one"
+    assert edges(lineage.columns("rates#", "down")) == {("rates (every column)", "total", "")}
 
 
 def test_a_run_stands_for_what_it_wrote(lineage: Lineage) -> None:
@@ -157,6 +174,9 @@ def test_a_column_that_is_none_is_refused_with_those_there_are(lineage: Lineage)
         lineage.columns("orders#total")
     assert "'orders#total' has no column 'total'" in str(refused.value)
     assert refused.value.remedy == "its columns: id, amount, mail"
+    with pytest.raises(Unknown) as misspelt:
+        lineage.columns("orders", column="amuont")
+    assert misspelt.value.remedy == "did you mean 'amount'?"
     with pytest.raises(Unknown, match="names no column"):
         lineage.columns("orders")
     with pytest.raises(Unknown, match="is called 'nothing'"):

@@ -123,7 +123,7 @@ def test_an_asset_recalled_in_whole_is_lifted_in_whole(store: Store, log: Path) 
     lifted = ada.recall("customers@bbbb", "fine", lift=True)
     assert lifted.notes == ("it stays recalled: the whole asset is",)
     ada.recall("customers", "fine", lift=True, all_versions=True)
-    assert Lineage(store).recalled() == ()
+    assert Lineage(store).recalled().recalls == ()
 
 
 def test_what_a_run_wrote_without_a_version_can_be_recalled(store: Store, log: Path) -> None:
@@ -190,11 +190,11 @@ def test_the_last_word_holds_also_on_a_clock_that_is_a_day_behind(store: Store, 
     tomorrow = curation(store, log, now=START + 86_400 * SECOND)
     tomorrow.recall("customers@bbbb", "wrong units")
     lifted = curation(store, log).recall("customers@bbbb", "right after all", lift=True)
-    assert Lineage(store).recalled() == ()
+    assert Lineage(store).recalled().recalls == ()
     assert "ahead of this clock" in lifted.notes[0]
     again = curation(store, log).recall("customers@bbbb", "wrong, really")
     assert again.at > lifted.at
-    assert len(Lineage(store).recalled()) == 1
+    assert len(Lineage(store).recalled().recalls) == 1
 
 
 def test_secrets_are_taken_out_of_what_is_said(store: Store, log: Path) -> None:
@@ -210,7 +210,7 @@ def test_what_cannot_be_kept_raises_and_nothing_is_folded(store: Store, log: Pat
     full = curation(store, log, spool=SpoolLimits(max_bytes=1))
     with pytest.raises(SpoolFull):
         full.recall("customers@bbbb", "wrong units")
-    assert Lineage(store).recalled() == ()
+    assert Lineage(store).recalled().recalls == ()
 
 
 def test_a_statement_needs_at_least_one_event() -> None:
@@ -298,7 +298,7 @@ def test_what_is_said_of_an_asset_that_nobody_wrote_makes_it_no_production(store
     lineage = Lineage(store)
     assert shown(store, "source").production is None
     assert [found.name for found in lineage.impact("source").assets] == ["imported"]
-    (impact,) = lineage.recalled()
+    (impact,) = lineage.recalled().recalls
     assert (impact.copies, impact.productions) == (0, 1)
     assert lineage.upstream("imported").nodes[0].recalled_upstream
     assert [recall.reason for recall in shown(store, "imported").upstream_recalls] == ["it lies"]

@@ -8,16 +8,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headwater.consumers import cli
-from headwater.consumers.answers import Run
+from headwater.consumers.answers import AssetDetails, Run
 from headwater.consumers.asking import Lineage
 from headwater.consumers.recipe_file import read, written
 from headwater.consumers.recipes import Recipe, RecipeEnvironment
+from headwater.consumers.remaking.functions import _refuse_what_runs
+from headwater.consumers.remaking.refusing import Refused
 from headwater.consumers.reproducing import Plan, Policy, Reproduction, planned, reproduce
 from headwater.schemas.errors import Misconfigured
 from tests.support.pipelines import CUSTOMERS, MAIN, STEPS, consumed, perform, project
@@ -329,7 +332,15 @@ def test_a_script_is_loaded_without_its_guarded_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "ending", ["main()", 'with pipeline("numbers", project="tests"):\n    load(5)', "made = load(5)"]
+    "ending",
+    [
+        "main()",
+        'with pipeline("numbers", project="tests"):\n    load(5)',
+        "made = load(5)",
+        "class Job:\n    def run(self): main()\n\nJob().run()",
+        "class Job:\n    def run(self): main()\n\njob = Job()\njob.run()",
+        "class Job:\n    def __init__(self): main()\n\nJob()",
+    ],
 )
 def test_a_script_that_would_run_its_pipeline_is_refused(tmp_path: Path, ending: str) -> None:
     with script(tmp_path, ending) as lineage:
@@ -337,6 +348,35 @@ def test_a_script_that_would_run_its_pipeline_is_refused(tmp_path: Path, ending:
     assert found.outcome == "cannot"
     assert "runs the pipeline when the script is loaded" in reasons(found)
     assert '`if __name__ == "__main__":`' in reasons(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("from jobs import main\nmain()", True),
+        ("from jobs import run as main\nmain()", True),
+        ("import jobs\njobs.main()", True),
+        ("import jobs\nimport sys\nsys.exit(jobs.main())", True),
+        (
+            "class Settings:\n    n: int = 1\n\nS = [Settings()]",
+            False,
+        ),
+        ("class Job:\n    pass\njob = Job()", False),
+        ("import logging\nlogging.basicConfig()", False),
+        ("import subprocess\nout = subprocess.run(['true'])", False),
+        ("from jobs import main\nif __name__ == '__main__':\n    main()", False),
+    ],
+)
+def test_only_what_runs_a_pipeline_when_it_is_loaded_is_refused(
+    tmp_path: Path, text: str, runs: bool
+) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(text)
+    if runs:
+        with pytest.raises(Refused, match="runs the pipeline"):
+            _refuse_what_runs(file)
+    else:
+        _refuse_what_runs(file)
 
 
 def test_steps_that_yield_wait_or_are_nested_are_made_again(tmp_path: Path) -> None:
@@ -432,6 +472,57 @@ def test_the_command_ends_with_what_came_out_and_the_log_knows_it(own: Path) -> 
     # The attempts wrote nothing that is anyone's current version.
     assert after.production == before.production  # type: ignore[union-attr]
     assert after.history == before.history  # type: ignore[union-attr]
+
+
+def test_the_store_knows_of_an_attempt_at_once_and_its_asset_says_so(own: Path) -> None:
+    assert command(own, "reproduce", "plausible").returncode == 0
+    assert command(own, "reproduce", "shuffled").returncode == cli.NO
+    with Lineage(f"sqlite:///{own / 'lineage.db'}") as lineage:
+        details = lineage.show("plausible")
+        assert isinstance(details, AssetDetails)
+        (attempt,) = details.reproductions
+        assert details.production is not None
+        assert (attempt.outcome, attempt.version) == ("identical", details.production.version)
+        assert attempt.actor
+        assert details.columns
+        other = lineage.show("shuffled")
+        assert isinstance(other, AssetDetails)
+        assert [one.outcome for one in other.reproductions] == ["different"]
+        before = attempt.at - timedelta(seconds=1)
+        earlier = lineage.show("plausible", as_of=before)
+        assert isinstance(earlier, AssetDetails)
+        assert earlier.reproductions == ()
+        with lineage.known_at(attempt.at + timedelta(hours=1), log=own / "log") as then:
+            known = then.show("plausible")
+            assert isinstance(known, AssetDetails)
+            assert known.reproductions == details.reproductions
+    page = command(own, "show", "plausible").stdout
+    assert "made again, identical" in page
+
+
+@pytest.mark.parametrize("log", ["s3://lake/log", "headwater.yaml"])
+def test_a_log_that_cannot_be_written_is_refused_before_anything_runs(own: Path, log: str) -> None:
+    store = f"sqlite:///{own / 'lineage.db'}"
+    (own / "headwater.yaml").touch()
+    place = log if "://" in log else str(own / log)
+    done = command(own, "reproduce", "plausible", "--store", store, "--log", place)
+    assert done.returncode == cli.MISCONFIGURED
+    assert "; nothing was run (" in done.stderr
+    assert "--no-record" in done.stderr
+    assert "This runs code" not in done.stderr
+    assert (
+        command(own, "reproduce", "plausible", "--store", store, "--log", place, "--no-record").returncode
+        == 0
+    )
+
+
+def test_what_cannot_be_asked_of_reproduce_says_what_to_do_instead(own: Path) -> None:
+    nowhere = command(own, "reproduce", "--recipe", "nope.yaml")
+    assert nowhere.returncode == cli.MISCONFIGURED
+    assert "nope.yaml cannot be read: No such file or directory (headwater recipe NAME" in nowhere.stderr
+    then = command(own, "reproduce", "plausible", "--as-of", "2026-03-03")
+    assert then.returncode == cli.USAGE
+    assert "headwater recipe NAME --as-of 2026-03-03 --output FILE" in then.stderr
 
 
 def told_by(runs: Sequence[Run]) -> set[str]:

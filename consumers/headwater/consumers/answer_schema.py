@@ -19,10 +19,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from headwater.consumers.answers import Asset, AssetDetails, Graph, ListedRun, Read, Run, RunDetails
 from headwater.consumers.columns import ColumnGraph
+from headwater.consumers.completeness import Emitters
 from headwater.consumers.differences import Difference
 from headwater.consumers.drifting import Drift
 from headwater.consumers.gaps import Gaps
-from headwater.consumers.impact import Impact
+from headwater.consumers.impact import Impact, RecallImpacts
 from headwater.consumers.metrics import Metrics
 from headwater.consumers.recipes import Recipe
 from headwater.consumers.reproducing import Reproduction
@@ -32,7 +33,7 @@ from headwater.consumers.searching import SearchResults
 #: its own name, and one that shares it with an earlier one its module's in front.
 ANSWERS: tuple[type, ...] = (
     *(Graph, ColumnGraph, AssetDetails, RunDetails, Run, ListedRun, Asset),
-    *(SearchResults, Metrics, Difference, Impact, Recipe, Reproduction, Drift, Gaps),
+    *(SearchResults, Metrics, Difference, Impact, RecallImpacts, Recipe, Reproduction, Drift, Gaps, Emitters),
 )
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}

@@ -21,14 +21,23 @@ Kind: TypeAlias = Literal["production", "origin", "reader"]
 
 
 class Unknown(HeadwaterError):
-    """Nothing in the store is called that."""
+    """Nothing in the store is called that; `name` is what was looked up, where a name was."""
+
+    def __init__(self, message: str, *, remedy: str = "", name: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.name = name
 
 
 class Ambiguous(HeadwaterError):
-    """Several things are called that; `candidates` are texts that name each one alone."""
+    """Several things are called that; `candidates` are texts that name each one alone.
 
-    def __init__(self, message: str, candidates: tuple[str, ...]) -> None:
-        super().__init__(message, remedy="say which: " + ", ".join(candidates))
+    `described` is the same for a person, who may need more than a text to choose.
+    """
+
+    def __init__(
+        self, message: str, candidates: tuple[str, ...], described: tuple[str, ...] | None = None
+    ) -> None:
+        super().__init__(message, remedy="say which: " + ", ".join(described or candidates))
         self.candidates = candidates
 
 
@@ -256,12 +265,28 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A recorded attempt to make a version again: `outcome` is identical, different or cannot.
+
+    `version` is what came out, `environment` how much Python and packages had to match.
+    """
+
+    outcome: str
+    version: str | None
+    at: datetime
+    actor: str | None
+    environment: str | None
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssetDetails(Shown):
     """Everything known of one production and of the asset it belongs to.
 
     `production` is None for an asset that was read but, as far as the log knows, never written.
     `facets` are the production's, verbatim, by name. `recalls` hold for it, `upstream_recalls` for what
     it was made of, however far up; there may be more of those when they are not `complete`.
+    `reproductions` are the recorded attempts to make this version again, the latest first.
     """
 
     namespace: str
@@ -286,6 +311,7 @@ class AssetDetails(Shown):
     recalls: tuple[Recall, ...] = ()
     upstream_recalls: tuple[Recall, ...] = ()
     upstream_recalls_complete: bool = True
+    reproductions: tuple[Attempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,13 +25,24 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from headwater.consumers import columns, comparing, drifting, exporting, listing, recipe_store, showing, walk
+from headwater.consumers import (
+    columns,
+    comparing,
+    completeness,
+    drifting,
+    exporting,
+    listing,
+    recipe_store,
+    showing,
+    walk,
+)
 from headwater.consumers import gaps as lacking
 from headwater.consumers import impact as impacts
 from headwater.consumers import metrics as measured
 from headwater.consumers import searching as finding
 from headwater.consumers.answers import Asset, AssetDetails, Direction, Graph, ListedRun, RunDetails
 from headwater.consumers.columns import ColumnGraph
+from headwater.consumers.completeness import Emitters
 from headwater.consumers.details import Details
 from headwater.consumers.differences import Difference
 from headwater.consumers.drifting import Drift
@@ -39,7 +50,7 @@ from headwater.consumers.existence import existing
 from headwater.consumers.exporting import Events
 from headwater.consumers.gaps import Asked, Gaps
 from headwater.consumers.gathering import About
-from headwater.consumers.impact import Impact
+from headwater.consumers.impact import Impact, RecallImpacts
 from headwater.consumers.metrics import Metrics
 from headwater.consumers.moments import microseconds
 from headwater.consumers.naming import NamedAsset, NamedRun, find
@@ -199,13 +210,23 @@ class Lineage:
         with self._reading() as connection:
             return impacts.impact(connection, name, limit=limit, as_of=at)
 
-    def recalled(
-        self, *, limit: int = impacts.DEFAULT_LIMIT, as_of: datetime | None = None
-    ) -> tuple[Impact, ...]:
+    def recalled(self, *, limit: int = impacts.DEFAULT_LIMIT, as_of: datetime | None = None) -> RecallImpacts:
         """The impact of every recall that nobody has lifted, the newest first."""
         at = _micros(as_of)
         with self._reading() as connection:
             return impacts.recalled(connection, limit=limit, as_of=at)
+
+    def impact_graph(
+        self,
+        name: str | None = None,
+        *,
+        limit: int = impacts.DEFAULT_LIMIT,
+        as_of: datetime | None = None,
+    ) -> Graph:
+        """`impact` as a graph, every production for itself; without `name`, of all that is recalled."""
+        at = _micros(as_of)
+        with self._reading() as connection:
+            return impacts.graph(connection, name, limit=limit, as_of=at)
 
     def search(
         self,
@@ -265,6 +286,14 @@ class Lineage:
         )
         with self._reading() as connection:
             return lacking.gaps(connection, asked)
+
+    def emitters(
+        self, emitter: str | None = None, *, every: bool = False, as_of: datetime | None = None
+    ) -> Emitters:
+        """The processes of which an event may be missing; `every` one, or the one that is called so."""
+        at = _micros(as_of)
+        with self._reading() as connection:
+            return completeness.answer(connection, emitter, every=every, as_of=at)
 
     def show(self, name: str, *, as_of: datetime | None = None) -> AssetDetails | RunDetails:
         """Everything about an asset (at one production) or a run."""
@@ -326,14 +355,15 @@ class Lineage:
         *,
         since: datetime | None = None,
         limit: int = drifting.DEFAULT_LIMIT,
+        as_of: datetime | None = None,
     ) -> Drift:
         """Steps that gave another content from the same inputs, and inputs that changed under their name.
 
         In the whole store, or in what `name` was made of. `limit` bounds the findings of each kind.
         """
-        at = _micros(since)
+        begin, at = _micros(since), _micros(as_of)
         with self._reading() as connection:
-            return drifting.drift(connection, name, since=at, limit=limit)
+            return drifting.drift(connection, name, since=begin, limit=limit, as_of=at)
 
     def known_at(
         self,

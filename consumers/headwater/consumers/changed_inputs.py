@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from headwater.consumers.details import Details, moment
 from headwater.consumers.facet_bodies import BATCH, FacetBodies, batched, body, text
@@ -57,20 +57,24 @@ class ChangedInput:
 
 
 def changed_inputs(
-    connection: Connection, facts: FacetBodies, datasets: frozenset[bytes] | None, since: int | None
+    connection: Connection,
+    facts: FacetBodies,
+    datasets: frozenset[bytes] | None,
+    since: int | None,
+    as_of: int | None = None,
 ) -> Iterator[ChangedInput]:
-    """Of `datasets` (None: all) those that changed, with the changes of `since` (µs) or later."""
+    """Of `datasets` (None: all) those that changed, with the changes from `since` (µs) until `as_of`."""
     for some in _dataset_batches(connection, datasets):
         written = _Sightings(since)
-        for rows in batched(connection, _productions_query(some)):
+        for rows in batched(connection, _productions_query(some, as_of)):
             for row, location in zip(rows, _locations(facts, rows), strict=True):
                 if location is not None:
                     written.see(row.dataset_id, location, row.published_at, row.version_id, row.run_id)
         yield from _told_changes(
-            connection, written, _read_ones(connection, written.datasets()), written=True
+            connection, written, _read_ones(connection, written.datasets(), as_of), written=True
         )
         read = _Sightings(since)
-        for rows in batched(connection, _unexplained_query(_unwritten(connection, some))):
+        for rows in batched(connection, _unexplained_query(_unwritten(connection, some, as_of), as_of)):
             for row in rows:
                 read.see(row.dataset_id, None, row.first_at, row.version_id, row.run_id)
         yield from _told_changes(connection, read, read.datasets(), written=False)
@@ -85,7 +89,17 @@ def _dataset_batches(connection: Connection, datasets: frozenset[bytes] | None) 
         yield [row.dataset_id for row in rows]
 
 
-def _productions_query(datasets: Collection[bytes]) -> Select[Any]:
+def _published(as_of: int | None) -> ColumnElement[bool]:
+    published = run_output.c.published_at
+    # As the partial index spells it, in either case.
+    return published.is_not(None) if as_of is None else and_(published.is_not(None), published <= as_of)
+
+
+def _until(query: Select[Any], as_of: int | None) -> Select[Any]:
+    return query if as_of is None else query.where(run_input.c.first_at <= as_of)
+
+
+def _productions_query(datasets: Collection[bytes], as_of: int | None) -> Select[Any]:
     return (
         select(
             run_output.c.dataset_id,
@@ -100,7 +114,7 @@ def _productions_query(datasets: Collection[bytes]) -> Select[Any]:
         .join(version, version.c.version_id == run_output.c.version_id)
         .where(
             run_output.c.dataset_id.in_(datasets),
-            run_output.c.published_at.is_not(None),
+            _published(as_of),
             run_output.c.versioned,
             version.c.version.not_like(f"{_OPAQUE}%"),
         )
@@ -113,13 +127,13 @@ def _productions_query(datasets: Collection[bytes]) -> Select[Any]:
     )
 
 
-def _unwritten(connection: Connection, datasets: Collection[bytes]) -> list[bytes]:
+def _unwritten(connection: Connection, datasets: Collection[bytes], as_of: int | None) -> list[bytes]:
     """Those of `datasets` that no known run writes, under any of their names."""
     member = dataset.alias("member")
     one = (
         select(run_output.c.production_id)
         # The index holds what was published.
-        .where(run_output.c.dataset_id == member.c.dataset_id, run_output.c.published_at.is_not(None))
+        .where(run_output.c.dataset_id == member.c.dataset_id, _published(as_of))
         .limit(1)
         .correlate(member)
         .scalar_subquery()
@@ -136,9 +150,9 @@ def _unwritten(connection: Connection, datasets: Collection[bytes]) -> list[byte
     return [id for id, group in groups.items() if group not in written]
 
 
-def _unexplained_query(datasets: Collection[bytes]) -> Select[Any]:
+def _unexplained_query(datasets: Collection[bytes], as_of: int | None) -> Select[Any]:
     """What was read of `datasets` in a version, without naming the production."""
-    return (
+    query = (
         select(version.c.dataset_id, run_input.c.first_at, run_input.c.version_id, run_input.c.run_id)
         .select_from(version)
         .join(run_input, run_input.c.version_id == version.c.version_id)
@@ -150,6 +164,7 @@ def _unexplained_query(datasets: Collection[bytes]) -> Select[Any]:
         )
         .order_by(version.c.dataset_id, run_input.c.first_at, run_input.c.version_id, run_input.c.run_id)
     )
+    return _until(query, as_of)
 
 
 def _locations(facts: FacetBodies, rows: Collection[Any]) -> Iterator[str | None]:
@@ -193,14 +208,15 @@ class _Sightings:
         return {dataset_id for dataset_id, _, _ in self.changed()}
 
 
-def _read_ones(connection: Connection, datasets: Collection[bytes]) -> set[bytes]:
+def _read_ones(connection: Connection, datasets: Collection[bytes], as_of: int | None) -> set[bytes]:
     """Those of `datasets` that some run read, under any of their names."""
     if not datasets:
         return set()
     own, member = dataset.alias("own"), dataset.alias("member")
 
     def first(query: Select[Any]) -> Any:
-        return query.where(member.c.group_id == own.c.group_id).limit(1).correlate(own).scalar_subquery()
+        own_group = _until(query, as_of).where(member.c.group_id == own.c.group_id)
+        return own_group.limit(1).correlate(own).scalar_subquery()
 
     by_name = select(run_input.c.run_id).join(member, member.c.dataset_id == run_input.c.dataset_id)
     by_version = (

@@ -25,6 +25,7 @@ from headwater.consumers.descent import BUDGETS
 from headwater.consumers.details import ROLES, Details, instant, schema_fields, text_of
 from headwater.consumers.marks import Mark, Marks
 from headwater.consumers.naming import NamedAsset, NamedRun, find, id_text
+from headwater.consumers.nearest import offered
 from headwater.consumers.shown import Tabular
 from headwater.consumers.statements import Statements
 from headwater.consumers.tables import run_output
@@ -140,7 +141,7 @@ def columns(
     ]
     if not starts:
         called = f"{shown(name)} has no column {shown(original(wanted))}"
-        raise Unknown(called, remedy=_remedy(connection, details, named, as_of))
+        raise Unknown(called, remedy=_remedy(connection, details, named, original(wanted), as_of))
     found = column_walk.walk(
         connection,
         starts,
@@ -207,10 +208,10 @@ def _columns_of(
     direction: Direction,
     as_of: int | None,
 ) -> list[str]:
-    """The columns of `node` to begin at. Where nothing says which there are, any name may be one."""
+    """The columns of `node` to begin at: those of its schema, and those that a step speaks of."""
     known = dict.fromkeys(storable(name) for name in _schema(details, node))
     stated = column_walk.columns_stated(connection, node) if isinstance(node, Production) else set()
-    if wanted != EVERY and (not known or wanted in known or wanted in stated):
+    if wanted != EVERY and (wanted in known or wanted in stated):
         return [wanted]
     read = column_walk.columns_read(connection, node, as_of)
     if wanted != EVERY:
@@ -228,10 +229,20 @@ def _schema(details: Details, node: walk.Node) -> dict[str, str | None]:
     return {str(field["name"]): text_of(field, "type") for field in fields}
 
 
-def _remedy(connection: Connection, details: Details, named: NamedAsset | NamedRun, as_of: int | None) -> str:
-    names = [name for node in _nodes(connection, named, as_of) for name in _schema(details, node)]
-    more = f", … ({len(names):,} in all)" if len(names) > _LISTED else ""
-    return f"its columns: {', '.join(names[:_LISTED])}{more}" if names else "name what the run wrote"
+def _remedy(
+    connection: Connection, details: Details, named: NamedAsset | NamedRun, wanted: str, as_of: int | None
+) -> str:
+    """The columns that are nearest to the one wanted, or those that there are."""
+    nodes = _nodes(connection, named, as_of)
+    # As `up` and `down` know them together: what is recorded of it, and what is said of it elsewhere.
+    known = (_columns_of(connection, details, node, EVERY, "down", as_of) for node in nodes)
+    names = [original(name) for columns in known for name in columns if name != EVERY]
+    if not names and isinstance(named, NamedAsset):
+        whole = shown(f"{original(named.name)}#")
+        return f"no columns of it were recorded; {whole} is all of them as one"
+    if not names:
+        return "no columns of what it wrote were recorded" if nodes else "name what the run wrote"
+    return offered(wanted, list(dict.fromkeys(names)), "its columns", _LISTED)
 
 
 class _Naming:

@@ -20,7 +20,7 @@ from headwater.consumers.causes import StepPair, Verdict, content
 from headwater.consumers.cones import Matched, Pair, chunks
 from headwater.consumers.details import Facets
 from headwater.consumers.differences import Difference
-from headwater.consumers.naming import NamedAsset, NamedRun, find
+from headwater.consumers.naming import NamedAsset, NamedRun, find, nor_a_job
 from headwater.consumers.statements import Statements
 from headwater.consumers.tables import event, job, metric_point, run, run_output
 from headwater.consumers.telling import Compared, Sides, tell
@@ -71,7 +71,7 @@ def _last_two(connection: Connection, text: str, as_of: int | None) -> tuple[Nam
     except Unknown as unknown:
         runs = _runs_of(connection, text, as_of)
         if not runs:
-            raise
+            raise nor_a_job(connection, text, unknown) from None
         if len(runs) == 1:
             raise Unknown(f"{shown(text)} ran once: there is nothing to compare it with") from unknown
         return NamedRun(run=runs[1]), NamedRun(run=runs[0])

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
+from headwater.consumers.answers import Unknown
+from headwater.consumers.nearest import did_you_mean, nearest_of
+from headwater.consumers.shown import Shown
 from headwater.consumers.store import Store
 from headwater.consumers.tables import event
+from headwater.consumers.times import instant, moment
+from headwater.schemas.errors import shown
 
 _PAGE = 500
 
@@ -55,6 +61,78 @@ class EmitterReport:
     def damaged(self) -> bool:
         """Whether it is certain that an event of this emitter is missing, or was altered."""
         return bool(self.gaps or self.broken)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitter(Shown):
+    """One emitting process as an answer: an `EmitterReport` with times."""
+
+    emitter_id: str
+    events: int
+    last_sequence: int
+    first_at: datetime
+    last_at: datetime
+    complete: bool
+    closed: bool
+    gaps: tuple[Gap, ...]
+    broken: tuple[int, ...]
+
+    @property
+    def damaged(self) -> bool:
+        """As `EmitterReport.damaged`."""
+        return bool(self.gaps or self.broken)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitters(Shown):
+    """Emitters in the order of their first event; `known` are how many there are, listed or not.
+
+    `damaged`: of one that is known an event is missing or was altered, for certain.
+    """
+
+    emitters: tuple[Emitter, ...]
+    known: int
+    damaged: bool
+    as_of: datetime | None = None
+
+
+def answer(
+    connection: Connection, id: str | None = None, *, every: bool = False, as_of: int | None = None
+) -> Emitters:
+    """The emitters that are not certain to be complete, or `every` one; by their events until `as_of`.
+
+    `id` (or its beginning) asks for one, whatever its state. Raises `Unknown` where none begins so.
+    """
+    wanted = None if id is None else id.lower()
+    reports = sorted(each_emitter(connection, as_of), key=lambda report: (report.first_at, report.emitter_id))
+    known = [_emitter(report) for report in reports]
+    if wanted is not None:
+        known = [one for one in known if one.emitter_id.startswith(wanted)]
+        if not known:
+            starts = {report.emitter_id[: len(wanted)]: report.emitter_id for report in reports}
+            near = [starts[one] for one in nearest_of(wanted, starts)]
+            remedy = did_you_mean(near) or "`headwater emitters --all` lists them"
+            raise Unknown(f"no emitter is called {shown(id)}", remedy=remedy)
+    return Emitters(
+        emitters=tuple(one for one in known if every or wanted is not None or not one.complete),
+        known=len(known),
+        damaged=any(one.damaged for one in known),
+        as_of=instant(as_of),
+    )
+
+
+def _emitter(report: EmitterReport) -> Emitter:
+    return Emitter(
+        emitter_id=report.emitter_id,
+        events=report.events,
+        last_sequence=report.last_sequence,
+        first_at=moment(report.first_at),
+        last_at=moment(report.last_at),
+        complete=report.complete,
+        closed=report.closed,
+        gaps=report.gaps,
+        broken=report.broken,
+    )
 
 
 def emitters(store: Store, *, incomplete_only: bool = False) -> list[EmitterReport]:

@@ -11,7 +11,8 @@ Two kinds, both read from what was recorded; nothing is run:
 
 The whole store is gone through in one pass by index order and in batches; of a run some eighty
 bytes are kept while its job is looked at, so a million versions take no more memory than any
-other question. What cannot be judged is left out and counted: `Drift.left_out` says why.
+other question. A file that the same step found overwritten is one finding, the step's, which names the
+place. What cannot be judged is left out and counted: `Drift.left_out` says why.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from headwater.consumers import walk
 from headwater.consumers.answers import Recall
 from headwater.consumers.changed_inputs import Change, ChangedInput, changed_inputs
 from headwater.consumers.details import instant
+from headwater.consumers.existence import existing
 from headwater.consumers.facet_bodies import FacetBodies
 from headwater.consumers.marks import CLEAN, Mark, Marks, of_several, together
 from headwater.consumers.naming import NamedRun, find
@@ -54,6 +56,7 @@ class Drift(Shown):
     inputs: tuple[ChangedInput, ...]
     more: bool
     recalls: tuple[Recall, ...] = ()
+    as_of: datetime | None = None
 
     @property
     def found(self) -> bool:
@@ -70,19 +73,27 @@ class _Scope:
 
 
 def drift(
-    connection: Connection, name: str | None = None, *, since: int | None = None, limit: int = DEFAULT_LIMIT
+    connection: Connection,
+    name: str | None = None,
+    *,
+    since: int | None = None,
+    limit: int = DEFAULT_LIMIT,
+    as_of: int | None = None,
 ) -> Drift:
-    """What drifted, in the whole store or in what `name` was made of; `since` (µs) is inclusive.
+    """What drifted, in the whole store or in what `name` was made of; `since` and `as_of` (µs) are inclusive.
 
-    With `since` the findings are those to which a run of then or later added something.
+    With `since` the findings are those to which a run of then or later added something; as of a time
+    only what had been written, and the runs that were complete, by then count.
     """
-    scope = _Scope() if name is None else _cone(connection, name)
+    scope = _Scope() if name is None else _cone(connection, name, as_of)
     facts = FacetBodies(connection)
     left_out: Counter[str] = Counter()
-    steps = Comparison(connection, facts, left_out)
-    unstable = sorted(steps.unstable(scope.jobs, since), key=_step_order)
-    changed = sorted(changed_inputs(connection, facts, scope.datasets, since), key=_input_order)
-    marking = _Marking(connection)
+    steps = Comparison(connection, facts, left_out, as_of)
+    found = list(steps.unstable(scope.jobs, since))
+    changed, unstable = _told_once(changed_inputs(connection, facts, scope.datasets, since, as_of), found)
+    changed.sort(key=_input_order)
+    unstable.sort(key=_step_order)
+    marking = _Marking(connection, as_of)
     return Drift(
         since=instant(since),
         runs=steps.seen,
@@ -91,15 +102,16 @@ def drift(
         inputs=marking.inputs(changed[:limit]),
         more=len(unstable) > limit or len(changed) > limit,
         recalls=together(marking.met),
+        as_of=instant(as_of),
     )
 
 
 class _Marking:
     """Marks the findings that are told; `met` are all marks that were given."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, as_of: int | None) -> None:
         self._connection = connection
-        self._marks = Marks(connection)
+        self._marks = Marks(connection, as_of)
         self.met: list[Mark] = []
 
     def steps(self, found: Sequence[UnstableStep]) -> tuple[UnstableStep, ...]:
@@ -163,6 +175,30 @@ def _run(id: str) -> bytes:
     return bytes.fromhex(id.replace("-", ""))
 
 
+def _told_once(
+    changed: Iterable[ChangedInput], unstable: list[UnstableStep]
+) -> tuple[list[ChangedInput], list[UnstableStep]]:
+    """The changes that no unstable step tells already; the others are the step's (`overwritten`)."""
+    of_asset: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, step in enumerate(unstable):
+        of_asset[step.namespace, step.name].append(place)
+    left = []
+    for one in changed:
+        versions = {version for change in one.changes for version in (change.before, change.now)}
+        tellers = [
+            place
+            for place in of_asset.get((one.namespace, one.name), ())
+            if one.written and versions <= {content.version for content in unstable[place].contents}
+        ]
+        if not tellers or one.location is None or one.count > len(one.changes):
+            left.append(one)
+            continue
+        for place in tellers:
+            step = unstable[place]
+            unstable[place] = replace(step, overwritten=(*step.overwritten, one.location))
+    return left, unstable
+
+
 def _step_order(found: UnstableStep) -> tuple[Any, ...]:
     return (
         bool(found.suspects),
@@ -178,19 +214,19 @@ def _input_order(found: ChangedInput) -> tuple[Any, ...]:
     return (found.namespace, found.name, found.location or "")
 
 
-def _cone(connection: Connection, name: str) -> _Scope:
+def _cone(connection: Connection, name: str, as_of: int | None) -> _Scope:
     """The jobs that made `name` and the assets that went into it, directly or not."""
-    named = find(connection, name)
+    named = find(connection, name, as_of)
     if isinstance(named, NamedRun):
         ids = connection.scalars(
-            select(run_output.c.production_id).where(run_output.c.run_id == named.run)
+            select(run_output.c.production_id).where(run_output.c.run_id == named.run, existing(as_of))
         ).all()
-        starts: list[walk.Node] = [*walk.productions(connection, ids)]
+        starts: list[walk.Node] = [*walk.productions(connection, ids, as_of)]
         runs, datasets = {named.run}, set[bytes]()
     else:
         found = [] if named.production is None else [named.production]
-        starts, runs, datasets = [*walk.productions(connection, found)], set(), set(named.datasets)
-    nodes = walk.upstream(connection, starts).nodes.values()
+        starts, runs, datasets = [*walk.productions(connection, found, as_of)], set(), set(named.datasets)
+    nodes = walk.upstream(connection, starts, as_of=as_of).nodes.values()
     runs |= {node.run_id for node in nodes if isinstance(node, walk.Production)}
     datasets |= {node.dataset_id for node in nodes if not isinstance(node, walk.Reader)}
     groups = select(dataset.c.group_id).where(dataset.c.dataset_id.in_(datasets))

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -46,6 +45,7 @@ from headwater.consumers.completeness import EmitterReport, Gap, each_emitter
 from headwater.consumers.details import moment
 from headwater.consumers.marks import Mark, Marks, together
 from headwater.consumers.naming import id_text
+from headwater.consumers.nearest import offered
 from headwater.consumers.shown import Shown
 from headwater.consumers.tables import (
     Id,
@@ -178,10 +178,10 @@ def _require_project(connection: Connection, project: str) -> None:
     wanted = storable(project)
     if connection.execute(select(job.c.job_id).where(job.c.namespace == wanted).limit(1)).first() is None:
         known = connection.scalars(select(job.c.namespace).distinct().limit(_NAMES)).all()
-        near = get_close_matches(wanted, known, n=3) or sorted(known)[:3]
+        names = sorted(original(name) for name in known)
         raise Unknown(
             f"no project is called {shown(project)}",
-            remedy=f"there are {', '.join(original(name) for name in near)}" if near else "nothing ran yet",
+            remedy=offered(project, names, "there are") or "nothing ran yet",
         )
 
 

@@ -31,6 +31,7 @@ from headwater.consumers.answers import Ambiguous, Unknown
 from headwater.consumers.lineage import LineageProjection
 from headwater.consumers.log import Cursor, Log, Partition, Record
 from headwater.consumers.naming import NamedAsset, NamedRun
+from headwater.consumers.reproductions import job_of
 from headwater.consumers.statements import Statements
 from headwater.consumers.store import Store
 from headwater.consumers.tables import (
@@ -120,6 +121,8 @@ class _Gathering:
             return
         if isinstance(named, NamedRun) and about.direction is None:
             raise _Whole  # its children: a run may have had another parent then
+        if isinstance(named, NamedAsset) and about.direction is None:
+            self._fold_attempts(named.datasets)
         if about.direction == "down":
             self._go_down(named, about)
         else:
@@ -350,6 +353,14 @@ class _Gathering:
         self._fold(
             {ids.hash128("datasetevent", original(row.namespace), original(row.name)) for row in names}
         )
+
+    def _fold_attempts(self, datasets: Collection[bytes]) -> None:
+        """The attempts to make a version of them again: runs that neither read nor wrote them."""
+        names = self.live.execute(
+            select(dataset.c.namespace, dataset.c.name).where(dataset.c.dataset_id.in_(datasets))
+        )
+        jobs = [job_of(row.namespace, row.name) for row in names]
+        self._fold(set(self.live.scalars(select(run.c.run_id).where(run.c.job_id.in_(jobs)))))
 
     def _runs_by(self, key: Any, values: set[bytes]) -> set[bytes]:
         """The runs that wrote what has one of `values` as `key`."""

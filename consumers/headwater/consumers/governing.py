@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,13 +32,13 @@ from sqlalchemy.exc import OperationalError
 
 from headwater.consumers.answers import Ambiguous, Unknown
 from headwater.consumers.asking import opened
-from headwater.consumers.log import SEGMENTS, Partition, open_log
+from headwater.consumers.bringing_in import bring_in
 from headwater.consumers.naming import NamedRun, find, id_text
-from headwater.consumers.positions import Fenced
+from headwater.consumers.nearest import did_you_mean, nearest_of, offered
 from headwater.consumers.recalls import Recalls, same_content
-from headwater.consumers.runner import Runner
 from headwater.consumers.store import Store
-from headwater.consumers.tables import dataset, event, governance, run_output, version
+from headwater.consumers.tables import dataset, governance, run_output, version
+from headwater.consumers.tag_registers import standing
 from headwater.consumers.times import moment
 from headwater.emitter import settings as settings_
 from headwater.emitter.emitter import Receipt, Unconfirmed
@@ -61,10 +61,6 @@ from headwater.schemas.text import original, storable
 
 Kind: TypeAlias = Literal["tag", "description", "ownership", "alias", "recall"]
 
-#: How long the store may be away before we leave the folding to others, and they may take to do it.
-PATIENCE_S = 5.0
-FOLLOWED_S = 2.0
-LOOK_S = 0.05
 #: Statements dated by a clock so far ahead of ours are told of.
 AHEAD_US = 2_000_000
 _LATEST = 5
@@ -137,7 +133,6 @@ class Curation:
                 remedy="name the folder of segments, or the topic, that steps write to: --log PATH",
             )
         self._store = store
-        self._log = str(log)
         self._actor = actor
         self._settings = (settings_.load() if settings is None else settings).with_log(log)
         self._now = now
@@ -151,6 +146,7 @@ class Curation:
         def said(connection: Connection) -> _Said:
             subject = _subject(connection, name)
             at, notes = self._time(connection, "tag", subject, tags)
+            notes = (*_untagged(connection, subject, tags), *notes)
             return AssetTagged(time=at, asset=subject.ref, actor=self._actor, tags=dict(tags)), notes
 
         return self._record("tag", said)
@@ -266,7 +262,9 @@ class Curation:
             said = Redactor(self._settings.redact).redact(said)
             (receipt,), late = self._stated(said)
             in_store, problem = (
-                self._bring_in(store, said.time, receipt) if late is None else (False, late.message)
+                bring_in(store, self._settings, said.time, receipt, self._sleep)
+                if late is None
+                else (False, late.message)
             )
         return Recorded(
             kind=kind,
@@ -296,43 +294,6 @@ class Curation:
             return state([said], self._settings), None
         except Unconfirmed as late:
             return (late.receipt,), late
-
-    def _bring_in(self, store: Store, at: int, receipt: Receipt) -> tuple[bool, str | None]:
-        """Fold the event into the store; (whether it is there, why not). In the log it is in any case.
-
-        Of a topic only the broker knows where in it the event is: its consumer brings it in.
-        """
-        if self._settings.topic is not None:
-            return self._is_brought_in(store, at, receipt), None
-        partition = Partition(SEGMENTS, receipt.position.partition)
-        bounds = {partition: receipt.position.offset + 1}
-        try:
-            with open_log(str(self._log)) as source:
-                Runner(store, source, bounds=bounds, take_over=False, patience_s=PATIENCE_S).run()
-            return _is_in(store, at, receipt), None
-        except Fenced:
-            return self._is_brought_in(store, at, receipt), None
-        except HeadwaterError as problem:
-            return False, str(problem)
-
-    def _is_brought_in(self, store: Store, at: int, receipt: Receipt) -> bool:
-        """Whether another consumer, which has it, brings it into the store in a moment."""
-        waited = 0.0
-        while not _is_in(store, at, receipt):
-            if waited >= FOLLOWED_S:
-                return False
-            self._sleep(LOOK_S)
-            waited += LOOK_S
-        return True
-
-
-def _is_in(store: Store, at: int, receipt: Receipt) -> bool:
-    with suppress(Retryable, OperationalError), store.connecting() as connection:
-        found = select(event.c.at).where(
-            event.c.at == at, event.c.event_id == bytes.fromhex(receipt.event_id)
-        )
-        return connection.execute(found).first() is not None
-    return False
 
 
 @contextmanager
@@ -418,6 +379,22 @@ def _needs_version(connection: Connection, subject: _Subject, rule: str) -> Head
     )
 
 
+def _untagged(connection: Connection, subject: _Subject, tags: Mapping[str, str | None]) -> Iterator[str]:
+    """Of the tags to be taken away those that it does not have, with those that may have been meant."""
+    removed = [key for key, value in tags.items() if value is None]
+    if not removed:
+        return
+    said = select(governance.c.key).where(
+        governance.c.dataset_id.in_(subject.datasets), governance.c.kind == "tag"
+    )
+    known = {original(key) for key in connection.scalars(said.distinct())}
+    known |= {tag.key for tag in standing(connection, "dataset", subject.datasets)}
+    for key in removed:
+        if key not in known:
+            near = did_you_mean(nearest_of(key, sorted(known)))
+            yield f"it had no tag {shown(key)}{f': {near}' if near else ''}"
+
+
 def _pointing(connection: Connection, datasets: Collection[bytes], alias: str) -> bytes | None:
     """The version that `alias` points at now."""
     last = connection.execute(
@@ -438,7 +415,8 @@ def _holder(connection: Connection, subject: _Subject, held: bytes | None, alias
     if held is None:
         raise Unknown(
             f"{shown(subject.ref.name)} has no alias {shown(alias)}",
-            remedy=f"`headwater show {subject.ref.name}` lists them",
+            remedy=offered(alias, _aliases(connection, subject), "its aliases")
+            or f"`headwater show {subject.ref.name}` lists them",
         )
     if subject.version_id is not None and subject.version_id != held:
         raise Rejected(
@@ -446,6 +424,15 @@ def _holder(connection: Connection, subject: _Subject, held: bytes | None, alias
             remedy="name that version, or none",
         )
     return _of_version(connection, subject, held)
+
+
+def _aliases(connection: Connection, subject: _Subject) -> list[str]:
+    """The aliases that point at one of its versions."""
+    said = select(governance.c.key).where(
+        governance.c.dataset_id.in_(subject.datasets), governance.c.kind == "alias"
+    )
+    keys = sorted(original(key) for key in connection.scalars(said.distinct()))
+    return [key for key in keys if _pointing(connection, subject.datasets, key) is not None]
 
 
 def _of_version(connection: Connection, subject: _Subject, version_id: bytes) -> _Subject:

@@ -7,6 +7,7 @@ written as `\\u0001`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ from headwater.consumers.sheets import Sheet, sheets
 _NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
 _TYPES = {"text": "string", "json": "string", "time": "string"}
 _TYPES |= {"integer": "long", "real": "double", "boolean": "boolean"}
+#: A reader makes a line feed of a carriage return that stands as it is.
+_LINE_ENDS = {"\r": "&#13;"}
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -51,11 +54,14 @@ def _elements(sheet: Sheet, element: str, ends: dict[str, str]) -> Iterator[str]
         yield f"    <{element} {own}>"
         for column, value in zip(sheet.columns, row, strict=True):
             if value is not None:
-                yield f'      <data key="{element}.{column.name}">{escape(_text(value))}</data>'
+                yield f'      <data key="{element}.{column.name}">{escape(_text(value), _LINE_ENDS)}</data>'
         yield f"    </{element}>"
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and not math.isfinite(value):
+        # As Java and Python read them; XML Schema's own INF is read by neither Gephi nor yEd.
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return _NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", str(as_json(value)))

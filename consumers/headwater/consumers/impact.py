@@ -19,8 +19,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from headwater.consumers import walk
-from headwater.consumers.answers import Job, Recall
-from headwater.consumers.details import asset_type
+from headwater.consumers.answers import Graph, Job, Recall
+from headwater.consumers.details import Details, asset_type
 from headwater.consumers.existence import document
 from headwater.consumers.naming import NamedRun, find, id_text
 from headwater.consumers.recalls import Recalled, Recalls, copies, produced_by
@@ -128,6 +128,15 @@ class Impact(Shown):
     as_of: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallImpacts(Shown):
+    """The impact of every recall that nobody has lifted, the newest first; each is cut at `limit`."""
+
+    recalls: tuple[Impact, ...]
+    limit: int
+    as_of: datetime | None = None
+
+
 def impact(
     connection: Connection, text: str, *, limit: int = DEFAULT_LIMIT, as_of: int | None = None
 ) -> Impact:
@@ -147,11 +156,40 @@ def impact(
 
 def recalled(
     connection: Connection, *, limit: int = DEFAULT_LIMIT, as_of: int | None = None
-) -> tuple[Impact, ...]:
+) -> RecallImpacts:
     """The impact of each recall that holds, the newest first; at most `limit` productions each."""
     recalls = Recalls(connection, as_of)
     telling = _Telling(connection, recalls, as_of, limit)
-    return tuple(telling.of_recall(held) for held in recalls.standing)
+    found = tuple(telling.of_recall(held) for held in recalls.standing)
+    return RecallImpacts(recalls=found, limit=limit, as_of=instant(as_of))
+
+
+def graph(
+    connection: Connection, text: str | None, *, limit: int = DEFAULT_LIMIT, as_of: int | None = None
+) -> Graph:
+    """Everything that `text` (None: whatever is recalled) went into, from every production of it on.
+
+    What `impact` tells by asset, one by one, with what was made of what.
+    """
+    if text is not None:
+        starts = _starts(connection, text, as_of)
+    else:
+        starts = Recalls(connection, as_of).starts(connection, as_of, limit + 1)
+    begun = {node.id: node for node in starts}
+    room = len(begun) + limit
+    found = walk.downstream(connection, begun.values(), limit=room, as_of=as_of)
+    return Details(connection, as_of, brief=True).graph(found, list(begun), None, room)
+
+
+def _starts(connection: Connection, text: str, as_of: int | None) -> Sequence[Node]:
+    """Every production of what `text` names."""
+    named = find(connection, text, as_of)
+    if isinstance(named, NamedRun):
+        return produced_by(connection, named.run, as_of)
+    if named.production is None:
+        return [Origin(id, id, None, None, False) for id in named.datasets]
+    (own,) = walk.productions(connection, [named.production], as_of)
+    return [own] if named.by == "production" else copies(connection, own, as_of)
 
 
 class _Telling:

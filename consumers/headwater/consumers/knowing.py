@@ -22,15 +22,18 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 from headwater.consumers import books
+from headwater.consumers.answers import Ambiguous, Unknown
 from headwater.consumers.asking import Lineage, opened
 from headwater.consumers.gathering import About, gather
 from headwater.consumers.known_stores import KnownStores, folder_of
 from headwater.consumers.lineage import LineageProjection
 from headwater.consumers.log import Log, Partition, SegmentLog, open_log
+from headwater.consumers.misnamed import appended_after, told
+from headwater.consumers.naming import NamedRun, find
 from headwater.consumers.positions import stored
 from headwater.consumers.runner import Progress, Runner
 from headwater.consumers.store import Store, open_store
-from headwater.schemas.errors import Corrupt, Misconfigured
+from headwater.schemas.errors import Corrupt, Misconfigured, shown
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +83,41 @@ class KnownLineage(Lineage):
         if about is not None and self._store is None and not self._is_kept():
             with self._gathered(about) as scratch:
                 if scratch is not None:
-                    with Lineage(scratch)._reading() as connection:
+                    with Lineage(scratch)._reading() as connection, self._explaining():
                         yield connection
                     return
         if self._store is None:
             self._store = self._whole()
-        with super()._reading() as connection:
+        with super()._reading() as connection, self._explaining():
             yield connection
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """What was not known then, and is now, is said to be so."""
+        try:
+            yield
+        except Unknown as unknown:
+            later = self._known_since(unknown.name) if unknown.name is not None else None
+            if later is None:
+                raise
+            message = f"{shown(unknown.name)} was not known yet"
+            raise Unknown(message, remedy=later, name=unknown.name) from unknown
+
+    def _known_since(self, name: str) -> str | None:
+        """When the log was first told of it after then; None where nothing is called that now either."""
+        if self._live is None:
+            return None
+        with self._live.snapshot() as live:
+            try:
+                named = find(live, name)
+            except (Unknown, Ambiguous):
+                return None
+            if isinstance(named, NamedRun):
+                time = appended_after(live, self._until, [], named.run)
+            else:
+                time = appended_after(live, self._until, named.datasets)
+        # An event of the same run may have come before the one that names it.
+        return None if time is None else f"the log was told of it at {told(time)} or later"
 
     # -- one question ----------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from headwater.consumers.details import moment
 from headwater.consumers.existence import existing
 from headwater.consumers.listing import jobs_called
 from headwater.consumers.marks import Mark, Marks, together
-from headwater.consumers.naming import NamedAsset, NamedRun, find, id_text
+from headwater.consumers.naming import NamedAsset, NamedRun, find, id_text, nor_a_job
+from headwater.consumers.nearest import offered
 from headwater.consumers.shown import Shown
 from headwater.consumers.tables import facet, job, metric_point, run, run_output, version
 from headwater.consumers.terms import body_of, metric_values
@@ -110,8 +111,10 @@ def metrics(
         else:
             found = _of_asset(connection, named, key, history, as_of)
     if key is not None and not found.series:
+        known = metrics(connection, name, points=1, history=history, as_of=as_of)
         raise Unknown(
-            f"{shown(name)} has no metric {shown(key)}", remedy=f"`headwater metrics {name}` lists them"
+            f"{shown(name)} has no metric {shown(key)}",
+            remedy=offered(key, [series.key for series in known.series], "its metrics") or "it has none",
         )
     return found
 
@@ -267,7 +270,7 @@ def _of_job(
     try:
         jobs = jobs_called(connection, name)
     except Unknown:
-        raise unknown from None
+        raise nor_a_job(connection, name, unknown) from None
     query = select(run.c.run_id, run.c.first_at).where(run.c.job_id.in_(jobs), run.c.kind == 0)
     if as_of is not None:
         query = query.where(run.c.first_at <= as_of)

@@ -21,16 +21,19 @@ from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, true
 
+from headwater.consumers import misnamed
 from headwater.consumers.answers import Ambiguous, Unknown
 from headwater.consumers.existence import existing, known, written
 from headwater.consumers.nearest import did_you_mean, nearest_names
 from headwater.consumers.tables import dataset, governance, indexed, run, run_output, version
+from headwater.consumers.terms import Kind
 from headwater.schemas.errors import shown
 from headwater.schemas.text import storable
 
 _ID = re.compile(r"[0-9a-fA-F]{6,8}(?:-?[0-9a-fA-F]{0,12}){0,4}\Z")
 _CANDIDATES = 8
 _MOST_CANDIDATES = 64
+_NO_NAME = "no asset,"
 
 #: How a text names what it names: the asset, a version of it, or one run's production of one.
 Chosen: TypeAlias = Literal["asset", "version", "production"]
@@ -66,20 +69,57 @@ def find(connection: Connection, text: str, as_of: int | None = None) -> NamedAs
         found = _asset(connection, name, chosen, as_of)
     if found is None:
         found = _by_id(connection, wanted, as_of)
+    if found is None and as_of is not None and (came := _came_later(connection, wanted)):
+        raise Unknown(f"{shown(text)} was not there yet", remedy=came, name=text)
     if found is None:
         raise Unknown(
-            f"no asset, run or production is called {shown(text)}",
+            f"{_NO_NAME} run or production is called {shown(text)}",
             remedy=_near(connection, text) or "`headwater assets` lists what there is",
+            name=text,
         )
     return found
 
 
 def _near(connection: Connection, text: str) -> str:
-    """The nearest names, of the whole text or of what stands before a version."""
+    """The nearest names, of the whole text or of what stands before a version; or the nearest ids."""
+    if _bounds(storable(text)) is not None and (near := misnamed.near_runs(connection, text)):
+        return near
     names = nearest_names(connection, text)
     if not names and "@" in text:
         names = nearest_names(connection, text.rpartition("@")[0])
     return did_you_mean(names)
+
+
+def nor_a_job(connection: Connection, text: str, unknown: Unknown) -> Unknown:
+    """`unknown`, of a question that takes the name of a job as well."""
+    if not unknown.message.startswith(_NO_NAME):
+        return unknown
+    near = [*nearest_names(connection, text), *nearest_names(connection, text, kind=Kind.JOB)]
+    return Unknown(
+        unknown.message.replace(_NO_NAME, "no asset, job,", 1),
+        remedy=did_you_mean(near[:3]) or unknown.remedy,
+        name=text,
+    )
+
+
+def _came_later(connection: Connection, text: str) -> str:
+    """Since when a run or a production has that id; "" where none has, or several."""
+    try:
+        later = _by_id(connection, text, None)
+    except Ambiguous:
+        return ""
+    return "" if later is None else _came(connection, later)
+
+
+def _came(connection: Connection, later: NamedAsset | NamedRun) -> str:
+    """Since when it has been there."""
+    if isinstance(later, NamedRun):
+        began = connection.scalar(select(run.c.first_at).where(run.c.run_id == later.run))
+        return f"its first event is of {misnamed.told(began)}" if began is not None else ""
+    at = connection.scalar(
+        select(run_output.c.published_at).where(run_output.c.production_id == later.production)
+    )
+    return f"it was published at {misnamed.told(at)}" if at is not None else "it was never published"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,11 +191,17 @@ def _asset(connection: Connection, text: str, chosen: str | None, as_of: int | N
     if production is None and as_of is not None and not _was_known(connection, datasets, as_of):
         raise Unknown(
             f"{shown(text)} was not there yet: nothing had written or read it by then",
-            remedy=f"`headwater show {text}` tells when it came",
+            remedy=_first_heard(connection, datasets) or f"`headwater show {text}` tells when it came",
+            name=text,
         )
     return NamedAsset(
         datasets=datasets, namespace=rows[0].namespace, name=rows[0].name, production=production, by=by
     )
+
+
+def _first_heard(connection: Connection, datasets: Sequence[bytes]) -> str:
+    first = misnamed.first_heard(connection, datasets)
+    return f"first written or read at {misnamed.told(first)}" if first is not None else ""
 
 
 def _was_known(connection: Connection, datasets: Sequence[bytes], as_of: int) -> bool:
@@ -223,9 +269,30 @@ def _chosen(
     if found is None:
         raise Unknown(
             f"{shown(name)} {'has' if as_of is None else 'had'} no version, alias or run {shown(chosen)}",
-            remedy=f"`headwater show {name}` lists its versions",
+            remedy=_instead(connection, name, datasets, chosen, as_of),
+            name=f"{name}@{chosen}",
         )
     return found, "production"
+
+
+def _instead(
+    connection: Connection, name: str, datasets: Sequence[bytes], chosen: str, as_of: int | None
+) -> str:
+    """Since when there is such a version, or what is nearest to it."""
+    if as_of is not None:
+        try:
+            later, by = _chosen(connection, name, datasets, chosen, None)
+        except (Unknown, Ambiguous):
+            pass
+        else:
+            if _aliased(connection, datasets, chosen, None) is not None:
+                return f"{chosen} points at one now; `headwater show {name}` tells since when"
+            return _came(
+                connection,
+                NamedAsset(datasets=tuple(datasets), namespace="", name=name, production=later, by=by),
+            )
+    near = misnamed.near_versions(connection, name, datasets, chosen)
+    return near or f"`headwater show {name}` lists its versions"
 
 
 def _aliased(
@@ -288,8 +355,11 @@ def _by_id(connection: Connection, text: str, as_of: int | None) -> NamedAsset |
         of_text = select(run.c.run_id).where(run.c.ext_id == text, begun)
         runs = list(connection.scalars(of_text.limit(_CANDIDATES)))
     if len(runs) + len(productions) > 1:
+        runs, productions = runs[:_CANDIDATES], productions[: max(0, _CANDIDATES - len(runs))]
         ids = tuple(id_text(id) for id in (*runs, *productions))
-        raise Ambiguous(f"{shown(text)} begins {len(ids)} ids or more", ids[:_CANDIDATES])
+        described = misnamed.described_runs(connection, runs)
+        described += misnamed.described_productions(connection, productions)
+        raise Ambiguous(f"{shown(text)} begins {len(ids)} ids or more", ids, tuple(described))
     if runs:
         return NamedRun(run=runs[0])
     return _of_production(connection, productions[0]) if productions else None

@@ -61,6 +61,35 @@ def nearest_names(
     return tuple(dict.fromkeys(told for _, _, told in sorted(scored)))[:limit]
 
 
+def nearest_of(text: str, names: Iterable[str], limit: int = 3) -> tuple[str, ...]:
+    """Up to `limit` of `names`, a few that are at hand, near `text`; the nearest first."""
+    wanted = folded(text)[:_COMPARED]
+    if not wanted:
+        return ()
+    scored = [(_score(wanted, folded(name)[:_COMPARED]), len(name), name) for name in dict.fromkeys(names)]
+    return tuple(name for score, _, name in sorted(scored) if score <= _allowed(wanted))[:limit]
+
+
+def offered(text: str, names: Sequence[str], what: str, most: int = 12) -> str:
+    """Names at hand as the remedy of an error: those near `text` as a question, else what there are.
+
+    "" when there are none.
+    """
+    if near := nearest_of(text, names):
+        return did_you_mean(near)
+    more = f", … ({len(names):,} in all)" if len(names) > most else ""
+    return f"{what}: {', '.join(names[:most])}{more}" if names else ""
+
+
+def near_words(connection: Connection, told: str, kinds: Iterable[Kind]) -> tuple[str, ...]:
+    """Words of what is said of things (a tag, a type, an owner, …) that are near `told`."""
+    near: dict[str, int] = {}
+    for kind in sorted(kinds):
+        for one in words(told)[:1]:
+            near |= {found: distance(one, found, _FARTHEST) for found in _readings(connection, one, kind)}
+    return tuple(sorted(near, key=lambda one: (near[one], one)))[:_READINGS]
+
+
 def _parts(name: str, kind: Kind) -> tuple[str, ...]:
     """What a person may have meant: a step is called `pipeline.step`, and its own name is enough."""
     return (name, name.rpartition(".")[2]) if kind is Kind.JOB else (name,)
@@ -124,7 +153,8 @@ def _readings(connection: Connection, told: str, kind: Kind) -> list[str]:
         return [told]
     near = _known(connection, sorted(set(_edits(told))), kind) if len(told) <= _LONGEST_EDITED else []
     allowed = _allowed(told)
-    near += [one for one in _around(connection, told) if distance(told, one, allowed) <= allowed]
+    around = [one for one in _around(connection, told) if distance(told, one, allowed) <= allowed]
+    near += _known(connection, around, kind) if around else []
     return sorted(dict.fromkeys(near), key=lambda one: (distance(told, one, _FARTHEST), one))[:_READINGS]
 
 

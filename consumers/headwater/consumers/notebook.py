@@ -1,15 +1,16 @@
 """Answers in a notebook: as tables and pictures that a cell shows by itself.
 
-An answer that is `Shown` is HTML where there is a browser and text where there is a terminal; one
-that is `Tabular` becomes data frames as well. Every text of an event is escaped; a long table is cut
-and says so. Nothing here imports IPython, and pandas and pyarrow only when they are asked for.
+An answer that is `Shown` is HTML where there is a browser and text where there is a terminal; its
+tables are those of `headwater.consumers.answer_sheets`. Every text of an event is escaped; a long
+table is cut and says so. Nothing here imports IPython, and pandas and pyarrow only when they are
+asked for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import Field, fields, is_dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,13 +68,13 @@ class Listing(tuple[T_co, ...]):
 
 
 def html(answer: Any) -> str:
-    """An answer as a piece of HTML."""
+    """An answer as a piece of HTML: a picture where it is a graph, else its tables."""
     from headwater.consumers.svg import svg
 
     if isinstance(answer, Tabular):
         notes = "".join(f"<p><small>{_escaped(note)}</small></p>" for note in _notes(answer))
         return f'<div class="headwater">{svg(answer)}{notes}</div>'  # type: ignore[arg-type]
-    return f'<div class="headwater">{"".join(_value(answer))}</div>'
+    return f'<div class="headwater">{"".join(_tables(answer))}</div>'
 
 
 def _notes(graph: Any) -> list[str]:
@@ -83,52 +84,45 @@ def _notes(graph: Any) -> list[str]:
     return drawing.notes(graph) if isinstance(graph, Graph) else column_drawing.notes(graph)
 
 
-def _value(value: Any) -> Iterator[str]:
-    """A value in a cell: a table in the cell where it is an answer, some of them, or a mapping."""
-    if is_dataclass(value) and not isinstance(value, type):
-        yield from _pairs(
-            [(f.name, _value(getattr(value, f.name))) for f in fields(value) if _says(value, f)]
-        )
-    elif isinstance(value, Mapping):
-        # A facet may be of any depth and size: what is in it is JSON in a cell.
-        yield from _pairs([(str(key), iter([_escaped(_plain(one))])) for key, one in value.items()])
-    elif isinstance(value, tuple | list) and value and all(is_dataclass(one) for one in value):
-        yield from _rows(value)
-    elif isinstance(value, tuple | list):
-        yield ", ".join(_escaped(_plain(one)) for one in value[:LONGEST_TABLE])
-        yield from _more(len(value))
-    else:
-        yield _escaped(_plain(value))
+def _tables(answer: Any) -> Iterator[str]:
+    """What is said once as pairs, and below it every table that has rows."""
+    from headwater.consumers.answer_sheets import sheets_of
+
+    found = sheets_of(answer)
+    if isinstance(answer, Listing):
+        yield from _rows(found[0]) if answer else ()
+        return
+    yield from _pairs(found[0])
+    for sheet in found[1:]:
+        if sheet.rows:
+            yield f"<p><b>{_escaped(sheet.name)}</b></p>"
+            yield from _rows(sheet)
 
 
-def _says(answer: Any, field: Field[Any]) -> bool:
-    value = getattr(answer, field.name)
-    return value is not None and value != () and value != {}
-
-
-def _pairs(pairs: Sequence[tuple[str, Iterator[str]]]) -> Iterator[str]:
+def _pairs(sheet: Sheet) -> Iterator[str]:
+    """The one row of a table, a line for each column that says something."""
     yield "<table>"
-    for key, cell in pairs[:LONGEST_TABLE]:
-        yield f'<tr><th style="text-align:left">{_escaped(key)}</th><td style="text-align:left">'
-        yield from cell
-        yield "</td></tr>"
+    for column, value in zip(sheet.columns, sheet.rows[0], strict=True):
+        if value not in _NOTHING:
+            yield f'<tr><th style="text-align:left">{_escaped(column.name)}</th>'
+            yield f'<td style="text-align:left">{_escaped(_plain(value))}</td></tr>'
     yield "</table>"
-    yield from _more(len(pairs))
 
 
-def _more(count: int) -> Iterator[str]:
-    if count > LONGEST_TABLE:
-        yield f"<p><small>and {count - LONGEST_TABLE:,} more</small></p>"
+#: What is not known, and empty lists and mappings as JSON.
+_NOTHING = (None, "[]", "{}")
 
 
-def _rows(answers: Sequence[Any]) -> Iterator[str]:
-    names = [field.name for field in fields(answers[0])]
-    yield f"<table><thead><tr>{''.join(f'<th>{_escaped(name)}</th>' for name in names)}</tr></thead><tbody>"
-    for answer in answers[:LONGEST_TABLE]:
-        cells = (_escaped(_short(getattr(answer, name))) for name in names)
-        yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+def _rows(sheet: Sheet) -> Iterator[str]:
+    # What nobody said anything of only makes a table wide.
+    said = [at for at in range(len(sheet.columns)) if any(row[at] not in _NOTHING for row in sheet.rows)]
+    names = "".join(f"<th>{_escaped(sheet.columns[at].name)}</th>" for at in said)
+    yield f"<table><thead><tr>{names}</tr></thead><tbody>"
+    for row in sheet.rows[:LONGEST_TABLE]:
+        yield f"<tr>{''.join(f'<td>{_escaped(_plain(row[at]))}</td>' for at in said)}</tr>"
     yield "</tbody></table>"
-    yield from _more(len(answers))
+    if len(sheet.rows) > LONGEST_TABLE:
+        yield f"<p><small>and {len(sheet.rows) - LONGEST_TABLE:,} more</small></p>"
 
 
 def _short(value: Any) -> str:

@@ -36,11 +36,12 @@ from headwater.consumers.recipes import (
     Subject,
     inexact,
 )
+from headwater.consumers.reproductions import NAMESPACE
 from headwater.consumers.shown import Shown
-from headwater.emitter.emitter import from_settings
+from headwater.emitter.emitter import Receipt, from_settings
 from headwater.emitter.settings import Settings
 from headwater.emitter.writer import now_us
-from headwater.schemas.errors import Misconfigured, shown
+from headwater.schemas.errors import Misconfigured, Rejected, shown
 from headwater.schemas.events import AssetRef, Job, ReproductionAttempted, Run
 from headwater.schemas.ids import uuid7
 
@@ -49,7 +50,6 @@ Policy: TypeAlias = Literal["strict", "compatible", "ignore"]
 
 TIMEOUT_S = 600.0
 #: The namespace of the jobs under which attempts stand in the log; the job's name is the subject's.
-NAMESPACE = "headwater.reproduction"
 
 # What ties a process to a run under way; steps that are run again belong to none.
 _TIES = ("HEADWATER_PARENT", "HEADWATER_ROOT", "OPENLINEAGE_PARENT_ID", "OPENLINEAGE_ROOT_PARENT_ID")
@@ -175,22 +175,25 @@ def reproduce(
     return _judged(plan, environment, report, ending, wrote)
 
 
-def record(attempt: Reproduction, settings: Settings) -> str:
-    """Put the outcome into the log of `settings`; returns the run's id.
+def record(attempt: Reproduction, settings: Settings, actor: str | None = None) -> tuple[int, Receipt]:
+    """Put the outcome into the log of `settings`; returns its time (µs) and where it is.
 
     It is on the disk then. Raises `SpoolFull` or `Unwritable` when the log does not keep it.
     """
     subject = attempt.subject
     run = Run(id=uuid7(), job=Job(namespace=NAMESPACE, name=f"{subject.namespace}/{subject.name}"))
     emitter = from_settings(replace(settings, mode="spool+fsync", profile="regulated", adopt=False))
+    fact = _fact(attempt, run, actor)
     try:
-        emitter.emit(_fact(attempt, run))
+        receipt = emitter.emit(fact)
     finally:
         emitter.close()
-    return run.id
+    if receipt is None:
+        raise Rejected("the outcome was put off: it cannot be recorded while a statement is being made")
+    return fact.time, receipt
 
 
-def _fact(attempt: Reproduction, run: Run) -> ReproductionAttempted:
+def _fact(attempt: Reproduction, run: Run, actor: str | None) -> ReproductionAttempted:
     subject = attempt.subject
     return ReproductionAttempted(
         time=now_us(),
@@ -203,6 +206,7 @@ def _fact(attempt: Reproduction, run: Run) -> ReproductionAttempted:
             production=subject.run_id,
         ),
         outcome=attempt.outcome,
+        actor=actor,
         version=attempt.version,
         step=attempt.step,
         environment=attempt.environment,

@@ -33,7 +33,7 @@ from headwater.consumers.existence import known
 from headwater.consumers.listing import newest
 from headwater.consumers.marks import CLEAN, Marks
 from headwater.consumers.naming import id_text
-from headwater.consumers.nearest import nearest_names
+from headwater.consumers.nearest import near_words, nearest_names
 from headwater.consumers.queries import OPERATORS, Comparison, Condition, Words, conditions
 from headwater.consumers.sayings import AssetSaid, JobSaid, OutputSaid, RunSaid, Said
 from headwater.consumers.shown import Shown
@@ -184,7 +184,13 @@ def _nearest(connection: Connection, wanted: tuple[Condition, ...]) -> tuple[str
         for kind in (Kind.NAME, Kind.JOB)
         for name in nearest_names(connection, text, kind=kind)
     )
-    return tuple(dict.fromkeys(names))[:3]
+    said = (
+        f"{one.term.partition(':')[0]}:{word}"
+        for one in wanted
+        if isinstance(one, Words) and not _is_about_names(one) and ":" in one.term
+        for word in near_words(connection, one.text, one.kinds)
+    )
+    return tuple(dict.fromkeys((*names, *said)))[:3]
 
 
 def _is_about_names(condition: Condition) -> bool:

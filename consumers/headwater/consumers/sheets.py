@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -54,9 +54,9 @@ class Sheet:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def sheet(name: str, answers: Sequence[Any], of: type) -> Sheet:
-    """`answers`, all of the class `of`, as rows."""
-    found = _columns(of)
+def sheet(name: str, answers: Sequence[Any], of: Any, without: Collection[str] = ()) -> Sheet:
+    """`answers`, all of the class `of`, as rows, without the fields `without`; plain values as `value`."""
+    found = [one for one in _columns(of) if one[0] not in without]
     rows = tuple(tuple(get(answer) for _, _, get in found) for answer in answers)
     return Sheet(name=name, columns=tuple(Column(name, kind) for name, kind, _ in found), rows=rows)
 
@@ -73,8 +73,15 @@ _Getter: TypeAlias = Callable[[Any], Any]
 
 
 @cache
-def _columns(of: type) -> tuple[tuple[str, Kind, _Getter], ...]:
-    return tuple(_walked(of, "", lambda answer: answer))
+def _columns(of: Any) -> tuple[tuple[str, Kind, _Getter], ...]:
+    if isinstance(of, type) and is_dataclass(of):
+        return tuple(_walked(of, "", lambda answer: answer))
+    kind = _kind(_plain_type(of))
+    return (("value", kind, _as_text(_itself) if kind == "json" else _itself),)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _walked(of: type, prefix: str, get: _Getter) -> Iterator[tuple[str, Kind, _Getter]]:

@@ -40,6 +40,7 @@ from headwater.consumers.details import (
 from headwater.consumers.existence import existing, facets_of, written
 from headwater.consumers.naming import NamedAsset, NamedRun, id_text
 from headwater.consumers.recalls import Recalls
+from headwater.consumers.reproductions import attempts
 from headwater.consumers.statements import Statements
 from headwater.consumers.tables import dataset, metric_point, run, run_output, version
 from headwater.consumers.tag_registers import ProducerTag
@@ -99,6 +100,9 @@ def _show_asset(connection: Connection, named: NamedAsset, as_of: int | None) ->
         ),
         facets=facets,
         as_of=instant(as_of),
+        reproductions=()
+        if own is None
+        else attempts(connection, details.names.values(), own.version, own.run_id, as_of),
         **_recalls(connection, named, details.recalls, as_of),
     )
 

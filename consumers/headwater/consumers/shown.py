@@ -32,6 +32,22 @@ class Shown:
 
         return {"text/plain": text(self)}
 
+    def to_pandas(self) -> Any:
+        """Its tables as `pandas.DataFrame`s: a named tuple, or the one that there is.
+
+        `headwater.consumers.answer_sheets` says which tables an answer has. Raises `Misconfigured` where
+        pandas is missing.
+        """
+        from headwater.consumers.answer_sheets import frames
+
+        return frames(self)
+
+    def to_arrow(self) -> Any:
+        """As `to_pandas`, with `pyarrow.Table`s."""
+        from headwater.consumers.answer_sheets import tables
+
+        return tables(self)
+
 
 class Tabular(Shown):
     """A graph: it is a picture as well, and two data frames."""

@@ -78,6 +78,13 @@ class Compared:
     points: Mapping[bytes, Mapping[str, float | None]]
 
 
+def _steps_of(cone: Cone) -> int:
+    """How many steps ran: not the pipelines, which wrote nothing themselves and are above others."""
+    wrote = {item.run_id for item in cone.items.values()}
+    above = {run.parent_job for run in cone.runs.values()}
+    return sum(id in wrote or run.job not in above for id, run in cone.runs.items())
+
+
 def tell(compared: Compared, limit: int) -> Difference:
     """The answer."""
     return _Telling(compared).difference(limit)
@@ -155,7 +162,7 @@ class _Telling:
                 run_id=id_text(cone.run),
                 at=None if ran is None else moment(ran.first_at),
                 assets=assets,
-                steps=len(cone.runs),
+                steps=_steps_of(cone),
                 **mark.fields(),
             )
         copy = self._copy(cone.items[cone.starts[0]])
@@ -167,7 +174,7 @@ class _Telling:
             run_id=copy.run_id,
             at=copy.published_at,
             assets=assets,
-            steps=len(cone.runs),
+            steps=_steps_of(cone),
             **mark.fields(),
         )
 

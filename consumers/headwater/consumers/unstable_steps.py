@@ -16,10 +16,11 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from headwater.consumers.answers import Job
 from headwater.consumers.details import Details, moment
+from headwater.consumers.existence import existing
 from headwater.consumers.facet_bodies import BATCH, Bodies, FacetBodies, batched, body, text
 from headwater.consumers.naming import id_text
 from headwater.consumers.recipe_store import parameters_of
@@ -57,6 +58,7 @@ class UnstableStep:
 
     `inputs` are what they read (`namespace/name@version`). `suspects` says what else differs between
     the runs: environment, git commit, uncommitted changes; nothing means that the step itself varies.
+    `overwritten` are the places at which one of the contents took the place of another.
     """
 
     job: Job
@@ -68,6 +70,7 @@ class UnstableStep:
     name: str
     contents: tuple[Content, ...]
     suspects: tuple[str, ...]
+    overwritten: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,11 @@ class _Row:
 class Comparison:
     """Finds runs that are alike and wrote something else."""
 
-    def __init__(self, connection: Connection, facts: FacetBodies, left_out: Counter[str]) -> None:
+    def __init__(
+        self, connection: Connection, facts: FacetBodies, left_out: Counter[str], as_of: int | None = None
+    ) -> None:
         self._connection = connection
+        self._as_of = as_of
         self._facts = facts
         self._left_out = left_out
         self._content: dict[bytes, bool] = {}
@@ -118,7 +124,7 @@ class Comparison:
 
     def unstable(self, jobs: frozenset[bytes] | None, since: int | None) -> Iterator[UnstableStep]:
         alike = _Alike()
-        for row in self._rows(_runs_query(jobs, since), self._left_out):
+        for row in self._rows(_runs_query(jobs, since, self._as_of), self._left_out):
             if alike.full and row.job_id != alike.job:
                 yield from self._told(alike.suspicious(), since)
                 alike = _Alike()
@@ -159,11 +165,12 @@ class Comparison:
         return "read something without a version" if any(v is None for _, v in read) else None
 
     def _inputs(self, runs: Collection[bytes]) -> dict[bytes, list[tuple[bytes, bytes | None]]]:
-        rows = self._connection.execute(
-            select(run_input.c.run_id, run_input.c.dataset_id, run_input.c.version_id).where(
-                run_input.c.run_id.in_(runs), run_input.c.role == 0
-            )
+        query = select(run_input.c.run_id, run_input.c.dataset_id, run_input.c.version_id).where(
+            run_input.c.run_id.in_(runs), run_input.c.role == 0
         )
+        if self._as_of is not None:
+            query = query.where(run_input.c.first_at <= self._as_of)
+        rows = self._connection.execute(query)
         found: dict[bytes, list[tuple[bytes, bytes | None]]] = {}
         for run_id, dataset_id, version_id in rows:
             found.setdefault(run_id, []).append((dataset_id, version_id))
@@ -174,7 +181,7 @@ class Comparison:
         rows = self._connection.execute(
             select(run_output.c.run_id, run_output.c.dataset_id, run_output.c.version_id, version.c.version)
             .outerjoin(version, version.c.version_id == run_output.c.version_id)
-            .where(run_output.c.run_id.in_(runs))
+            .where(run_output.c.run_id.in_(runs), existing(self._as_of))
         )
         found: dict[bytes, list[tuple[bytes, bytes]]] = {}
         writers: set[bytes] = set()
@@ -263,9 +270,11 @@ def _suspects(rows: Iterable[_Row]) -> Iterator[str]:
         yield "uncommitted changes"
 
 
-def _runs_query(jobs: frozenset[bytes] | None, since: int | None) -> Select[Any]:
-    """The runs to compare, job by job in the order of the index."""
+def _runs_query(jobs: frozenset[bytes] | None, since: int | None, as_of: int | None) -> Select[Any]:
+    """The runs to compare, job by job in the order of the index; as of a time, those complete by then."""
     query = _run_columns().where(run.c.kind == 0, run.c.state == _COMPLETE, run.c.job_id.is_not(None))
+    if as_of is not None:
+        query = query.where(func.coalesce(run.c.ended_at, run.c.last_at) <= as_of)
     if jobs is not None:
         query = query.where(run.c.job_id.in_(jobs))
     if since is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
 
 from headwater.emitter import address
+from headwater.emitter.column_statements import ColumnStatement, Sources, checked
 from headwater.emitter.context import active_run
 from headwater.emitter.describing import Said, described, identity, located, unidentified
 from headwater.emitter.report import guarded
@@ -57,6 +58,7 @@ class Asset:
         name: str | None = None,
         *,
         parents: Parents | None = None,
+        columns_from: Sources | None = None,
         tags: Mapping[str, object] | None = None,
         owner: str | None = None,
         description: str | None = None,
@@ -67,16 +69,19 @@ class Asset:
         """Records a version of the asset `name` that holds `data`.
 
         `parents` are what it was made from; without them that is everything the step read, and
-        an empty list says that there is nothing upstream. `location` is where the bytes are; an
-        asset without a name takes its name from there, or from the step it is made in. `version`
-        replaces the content's digest, for content that cannot be read here. Properties that are
-        no JSON are left out. Raises `Misconfigured` for an asset without data, location and
-        version, and outside of a step for one without name and location.
+        an empty list says that there is nothing upstream. `columns_from` says from which columns of which
+        inputs its columns were made: `{"total": {"orders": ["price", "quantity"]}}`.
+        `location` is where the bytes are; an asset without a name takes its name from there, or
+        from the step it is made in. `version` replaces the content's digest, for content that
+        cannot be read here. Properties that are no JSON are left out. Raises `Misconfigured` for an
+        asset without data, location and version, and outside of a step for one without name and
+        location.
         """
         return cls._create(
             data,
             name,
             parents=parents,
+            columns_from=columns_from,
             tags=tags,
             owner=owner,
             description=description,
@@ -92,6 +97,7 @@ class Asset:
         name: str | None,
         *,
         parents: Parents | None,
+        columns_from: Sources | None,
         tags: Mapping[str, object] | None,
         owner: str | None,
         description: str | None,
@@ -114,7 +120,8 @@ class Asset:
             version=version,
             properties=properties or {},
         )
-        made: Self = recorded(cls, data.data if isinstance(data, Asset) else data, said, parents)
+        columns = None if columns_from is None else checked(columns_from)
+        made: Self = recorded(cls, data.data if isinstance(data, Asset) else data, said, parents, columns)
         return made
 
     @property
@@ -204,6 +211,7 @@ class Dataset(Asset):
         name: str | None = None,
         *,
         parents: Parents | None = None,
+        columns_from: Sources | None = None,
         tags: Mapping[str, object] | None = None,
         owner: str | None = None,
         description: str | None = None,
@@ -216,6 +224,7 @@ class Dataset(Asset):
             frame,
             name,
             parents=parents,
+            columns_from=columns_from,
             tags=tags,
             owner=owner,
             description=description,
@@ -230,6 +239,7 @@ class Dataset(Asset):
         name: str | None = None,
         *,
         parents: Parents | None = None,
+        columns_from: Sources | None = None,
         tags: Mapping[str, object] | None = None,
         owner: str | None = None,
         description: str | None = None,
@@ -242,6 +252,7 @@ class Dataset(Asset):
             frame,
             name,
             parents=parents,
+            columns_from=columns_from,
             tags=tags,
             owner=owner,
             description=description,
@@ -295,6 +306,7 @@ class Metrics(Asset):
         name: str | None = None,
         *,
         parents: Parents | None = None,
+        columns_from: Sources | None = None,
         tags: Mapping[str, object] | None = None,
         owner: str | None = None,
         description: str | None = None,
@@ -313,6 +325,7 @@ class Metrics(Asset):
             data,
             name,
             parents=parents,
+            columns_from=columns_from,
             tags=tags,
             owner=owner,
             description=description,
@@ -340,7 +353,13 @@ class Artifact(Asset):
         return Path(place) if place is not None and "://" not in place else None
 
 
-def recorded(cls: type[Asset], data: Any, said: Said, parents: Parents | None = None) -> Any:
+def recorded(
+    cls: type[Asset],
+    data: Any,
+    said: Said,
+    parents: Parents | None = None,
+    columns: ColumnStatement | None = None,
+) -> Any:
     """The asset, recorded in the run under way or in one of its own; `said` is already checked."""
     from headwater.emitter.steps import recording
 
@@ -369,6 +388,10 @@ def recorded(cls: type[Asset], data: Any, said: Said, parents: Parents | None = 
             record = events.Asset(
                 namespace=namespace, name=name, version=said.version or unidentified(), type=cls.type
             )
+        with guarded("columns"):
+            if columns is not None and (stated := columns.of(name, 1)) is not None:
+                found = run.columns_of(record, stated, may_be_unread=True)
+                record = replace(record, columns_from=found)
         return run.record(cls, record, data)
 
 

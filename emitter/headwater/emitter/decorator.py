@@ -17,6 +17,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from headwater.emitter.assets import Asset
 from headwater.emitter.code import function_code
+from headwater.emitter.column_statements import ColumnsFrom, ColumnStatement, checked
 from headwater.emitter.context import activated, active_run
 from headwater.emitter.following import FOLLOWED, follow_coroutine, followed, handed_out
 from headwater.emitter.naming import Outputs, Place, Plan, argument_names, local_names, plan
@@ -40,7 +41,11 @@ _MODES = (None, "off", "sampled", "full")
 def step(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def step(
-    *, name: str | None = None, outputs: Outputs | None = None, verify_inputs: Verification | None = None
+    *,
+    name: str | None = None,
+    outputs: Outputs | None = None,
+    columns_from: ColumnsFrom | None = None,
+    verify_inputs: Verification | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def step(
     function: Callable[..., Any] | None = None,
@@ -48,17 +53,20 @@ def step(
     *,
     name: str | None = None,
     outputs: Outputs | None = None,
+    columns_from: ColumnsFrom | None = None,
     verify_inputs: Verification | None = None,
 ) -> Any:
     """Makes each call of a function a run that records what it read and wrote.
 
     `name` is the step's name (default: the function's). `outputs` names what it returns: a
     text for one output, a sequence by position, a mapping by key; it wins over annotations.
+    `columns_from` says from which columns of which inputs those of the output were made
+    (`headwater.emitter.column_statements`); raises `Misconfigured` for what is no such statement.
     `verify_inputs` (default: the settings') finds inputs that were changed in place.
     """
     if verify_inputs not in _MODES:
         raise Misconfigured(f"verify_inputs is {shown(verify_inputs)}", remedy="use off, sampled or full")
-    said = (name, outputs, verify_inputs)
+    said = (name, outputs, verify_inputs, None if columns_from is None else checked(columns_from))
     if function is None:
         return lambda given: _decorated(given, *said, sys._getframe(1).f_locals)
     return _decorated(function, *said, sys._getframe(1).f_locals)
@@ -90,11 +98,13 @@ class Definition:
         name: str,
         outputs: Outputs | None,
         verify: Verification | None,
+        columns: ColumnStatement | None,
         scope: Mapping[str, object],
     ) -> None:
         self.function = function
         self.name = name
         self.verify = verify
+        self._columns = columns
         self._outputs = outputs
         self._scope = scope
 
@@ -159,16 +169,29 @@ class Definition:
                     ref = run.observed(found, place, name)
                     if ref is not None:
                         refs[place] = ref
+                        run.came_in(place, ref, None if self._columns is None else found)
         return refs
 
     def hand_over(self, run: StepRun, value: object, said: Plan) -> None:
         """Records the assets in `value`, and that the step which gets it reads them."""
         with guarded("outputs"):
             receiver = active_run()
-            for found, place in outputs_in(value, said, self.name):
+            returned = list(outputs_in(value, said, self.name))
+            for found, place in returned:
                 ref = _recorded(run, found, place)
+                if self._columns is not None and ref is not None:
+                    self._state_columns(self._columns, run, found, ref, len(returned))
                 if ref is not None and isinstance(receiver, StepRun) and receiver is not run:
                     receiver.consumed(ref, None)
+
+    def _state_columns(
+        self, said: ColumnStatement, run: StepRun, found: object, ref: AssetRef, count: int
+    ) -> None:
+        """What was said of the columns of one output; a wrong statement must not cost the output."""
+        with guarded("columns"):
+            columns, record = said.of(ref.name, count), run.record_of(found)
+            if columns is not None and record is not None and ref.production == run.id:
+                run.state_columns(record, columns)
 
     def finish(self, run: StepRun, value: object, said: Plan | None = None) -> None:
         """Records what the step returned, and that it ended well."""
@@ -192,17 +215,18 @@ def _decorated(
     name: str | None,
     outputs: Outputs | None,
     verify_inputs: Verification | None,
+    columns: ColumnStatement | None,
     surroundings: Mapping[str, object],
 ) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
-        inner = _decorated(function.__func__, name, outputs, verify_inputs, surroundings)
+        inner = _decorated(function.__func__, name, outputs, verify_inputs, columns, surroundings)
         return type(function)(inner)
     if not callable(function):
         raise Misconfigured(
             f"@step was given {shown(function)}", remedy="decorate a function: @step or @step(name=…)"
         )
     scope = local_names(function, surroundings)
-    definition = Definition(function, name or _name_of(function), outputs, verify_inputs, scope)
+    definition = Definition(function, name or _name_of(function), outputs, verify_inputs, columns, scope)
     if inspect.iscoroutinefunction(function):
         return _following_coroutine(definition)
     return _following_call(definition)

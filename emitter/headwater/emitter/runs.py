@@ -17,7 +17,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, NamedTuple, Self, SupportsFloat, TypeAlias, TypeVar
 
-from headwater.emitter import address, emitter
+from headwater.emitter import address, column_statements, emitter
 from headwater.emitter.assets import ASSET_TYPES, Artifact, Asset, Metrics, Parents, Source
 from headwater.emitter.context import activated, enter, leave, now_us, settings
 from headwater.emitter.describing import NOTHING_SAID, Said, described, identity, located
@@ -30,7 +30,7 @@ from headwater.emitter.verification import fingerprint_of, same_version, still_a
 from headwater.emitter.walking import asset_type
 from headwater.schemas import events
 from headwater.schemas.errors import Misconfigured
-from headwater.schemas.events import AssetRef, Run
+from headwater.schemas.events import AssetRef, ColumnSource, Run
 
 log = logging.getLogger("headwater.emitter")
 
@@ -51,6 +51,7 @@ class _Stated(NamedTuple):
     owner: str | None
     description: str | None
     parents: tuple[AssetRef, ...] | None
+    columns_from: Mapping[str, tuple[ColumnSource, ...]]
     previous_version: str | None
 
     @classmethod
@@ -65,6 +66,7 @@ class _Stated(NamedTuple):
             later.owner or self.owner,
             later.description or self.description,
             self.parents if later.parents is None else later.parents,
+            {**self.columns_from, **later.columns_from},
             later.previous_version or self.previous_version,
         )
 
@@ -97,6 +99,8 @@ class LiveRun:
         self._inputs: dict[tuple[str, str, str | None, str | None], tuple[AssetRef]] = {}
         self._outputs: dict[_VersionKey, tuple[AssetRef, _Stated]] = {}
         self._parents: dict[_VersionKey, tuple[AssetRef, ...]] = {}
+        # By argument: what came in by it, and its columns where they are known.
+        self._arguments: dict[str, tuple[AssetRef, tuple[str, ...]]] = {}
         self._left_out = 0
         self._unnamed = 0
         self._metrics = MetricBuffer()
@@ -132,6 +136,8 @@ class LiveRun:
         with guarded("consume"):
             ref = self.ref_of(source, argument or "input")
             self.consumed(ref, argument)
+            if argument is not None:
+                self.came_in(argument, ref, source)
             return ref
         return None
 
@@ -332,6 +338,8 @@ class LiveRun:
 
     def created(self, record: events.Asset) -> AssetRef:
         """Tells that the run wrote `record`, after the stated parents that it had not read yet."""
+        if record.columns_from:
+            record = replace(record, parents=self._parents_with_columns(record))
         for parent in record.parents or ():
             self.consumed(parent, None)
         before = tracker.supersede(record.namespace, record.name, record.version)
@@ -346,7 +354,10 @@ class LiveRun:
         before_it = self._noted(self._outputs, key, first)
         # One entry says that parents were stated at all; more than there are outputs are not kept.
         if record.parents is not None and (key in self._outputs or not self._parents):
-            self._parents[key] = record.parents
+            stated_columns = {(s.namespace, s.name) for of in record.columns_from.values() for s in of}
+            self._parents[key] = tuple(
+                parent for parent in record.parents if (parent.namespace, parent.name) not in stated_columns
+            )
         if before_it is first:
             self._tell_created(record)
         elif (both := before_it[1].and_then(stated)) != before_it[1]:
@@ -359,6 +370,72 @@ class LiveRun:
             type=told.type,
             production=self.run.id,
         )
+
+    def _parents_with_columns(self, record: events.Asset) -> tuple[AssetRef, ...]:
+        """What the author stated, else all that was read; and what only its columns name.
+
+        Statements of columns alone would have a reader take nothing else for upstream.
+        """
+        parents = record.parents
+        if parents is None:
+            parents = tuple(ref for (ref,) in list(self._inputs.values()) if ref.production != self.id)
+        known = {(parent.namespace, parent.name) for parent in parents}
+        named = dict.fromkeys((s.namespace, s.name) for of in record.columns_from.values() for s in of)
+        unknown = (AssetRef(namespace=of, name=name) for of, name in named if (of, name) not in known)
+        return (*parents, *unknown)
+
+    def state_columns(self, record: events.Asset, said: Mapping[str, Mapping[str, tuple[str, ...]]]) -> None:
+        """Tells from which columns those of an output of this run were made."""
+        self.created(replace(record, columns_from=self.columns_of(record, said, may_be_unread=False)))
+
+    def columns_of(
+        self,
+        record: events.Asset,
+        said: Mapping[str, Mapping[str, tuple[str, ...]]],
+        *,
+        may_be_unread: bool,
+    ) -> dict[str, tuple[ColumnSource, ...]]:
+        """What was said of the columns of `record`, with the inputs that are meant."""
+        column_statements.require_columns(record, said)
+        return {
+            column: tuple(
+                dict.fromkeys(
+                    source
+                    for name, columns in inputs.items()
+                    for source in column_statements.sources(
+                        column, name, columns, *self._input_called(column, name, may_be_unread)
+                    )
+                )
+            )
+            for column, inputs in said.items()
+        }
+
+    def _input_called(self, column: str, name: str, may_be_unread: bool) -> tuple[AssetRef, tuple[str, ...]]:
+        """The input that came in as the argument `name`, or is called so; and its columns, where known."""
+        if name in self._arguments:
+            return self._arguments[name]
+        columns = dict(self._arguments.values())
+        read = [ref for (ref,) in list(self._inputs.values())]
+        for ref in read:
+            if name in (ref.name, f"{ref.namespace}/{ref.name}"):
+                return ref, columns.get(ref, ())
+        if not may_be_unread and "://" not in name and not address.is_asset_address(name):
+            raise column_statements.unread(
+                column, name, list(dict.fromkeys([*self._arguments, *(ref.name for ref in read)]))
+            )
+        return _ref_of_text(name, self.project), ()
+
+    def came_in(self, place: str, ref: AssetRef, found: object = None) -> None:
+        """Keeps what the argument `place` was, for statements of columns."""
+        known = None if found is None else self.record_of(found)
+        self._arguments[place] = (ref, tuple(column.name for column in known.columns) if known else ())
+
+    def record_of(self, found: object) -> events.Asset | None:
+        """What an asset or a data object was last recorded as."""
+        if isinstance(found, Asset):
+            return found.record
+        known = self._known(found)
+        return None if known is None else known.record
 
     def _tell_created(self, record: events.Asset) -> None:
         self._emit(

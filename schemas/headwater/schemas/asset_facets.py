@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from headwater.schemas.events import Asset, AssetRef, Column, Owner
+from headwater.schemas.events import Asset, AssetRef, Column, ColumnSource, Owner
 from headwater.schemas.facets import own, standard
 
 Document: TypeAlias = dict[str, Any]
@@ -20,6 +20,7 @@ TAG_SOURCE = "headwater"
 
 _VERSION = standard("DatasetVersionDatasetFacet", "1-0-1")
 _SCHEMA = standard("SchemaDatasetFacet", "1-2-0")
+_COLUMN_LINEAGE = standard("ColumnLineageDatasetFacet", "1-2-0")
 _STATISTICS = standard("OutputStatisticsOutputDatasetFacet", "1-0-2")
 _METRICS = standard("DataQualityMetricsDatasetFacet", "1-0-0")
 _STORAGE = standard("StorageDatasetFacet", "1-0-1")
@@ -59,9 +60,15 @@ def reference(asset: AssetRef) -> Document:
 
 
 def lineage_entry(output: Asset | AssetRef, parents: Sequence[AssetRef]) -> Document:
-    """One target of the standard `lineage` facet, which knows datasets but no versions."""
-    sources = {(parent.namespace, parent.name) for parent in parents}
-    return {
+    """One target of the standard `lineage` facet, which knows datasets but no versions.
+
+    A parent of which columns are stated is there with these alone: else all of it would be a source of
+    every column.
+    """
+    columns_from = output.columns_from if isinstance(output, Asset) else {}
+    stated = {(source.namespace, source.name) for found in columns_from.values() for source in found}
+    sources = {(parent.namespace, parent.name) for parent in parents} - stated
+    entry: Document = {
         "namespace": output.namespace,
         "name": output.name,
         "type": "DATASET",
@@ -69,6 +76,16 @@ def lineage_entry(output: Asset | AssetRef, parents: Sequence[AssetRef]) -> Docu
             {"namespace": namespace, "name": name, "type": "DATASET"} for namespace, name in sorted(sources)
         ],
     }
+    if columns_from:
+        entry["fields"] = {
+            column: {"inputs": [{**_input_field(source), "type": "DATASET"} for source in found]}
+            for column, found in columns_from.items()
+        }
+    return entry
+
+
+def _input_field(source: ColumnSource) -> Document:
+    return {"namespace": source.namespace, "name": source.name, "field": source.column}
 
 
 def input_dataset(asset: AssetRef) -> Document:
@@ -103,6 +120,14 @@ def asset_dataset(asset: Asset) -> Document:
     }
     if asset.columns:
         facets["schema"] = {**_SCHEMA, "fields": [_field(column) for column in asset.columns]}
+    if asset.columns_from:
+        facets["columnLineage"] = {
+            **_COLUMN_LINEAGE,
+            "fields": {
+                column: {"inputFields": [_input_field(source) for source in found]}
+                for column, found in asset.columns_from.items()
+            },
+        }
     if asset.column_metrics:
         _add_column_metrics(facets, asset.column_metrics)
     if asset.location is not None or asset.format is not None:

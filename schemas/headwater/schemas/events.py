@@ -121,12 +121,22 @@ class AssetRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSource:
+    """A column of a dataset, from which a column of another was made."""
+
+    namespace: str
+    name: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
     """What is known of one version of an asset when it is created.
 
     `type` is the asset's type (Dataset, Model, Metrics, Artifact, …). `parents` is None
     when nothing was said (the run's inputs are its upstream) and a tuple when it was
-    (an empty one: no tracked upstream). `column_metrics` maps a column to the numbers of
+    (an empty one: no tracked upstream). `columns_from` maps a column to those that it was made from,
+    where that was said. `column_metrics` maps a column to the numbers of
     the standard `dataQualityMetrics` facet. `details` maps a facet name of our own
     (`headwater_model`) to its fields.
     """
@@ -140,6 +150,7 @@ class Asset:
     location: str | None = None
     format: str | None = None
     columns: tuple[Column, ...] = ()
+    columns_from: Mapping[str, tuple[ColumnSource, ...]] = field(default_factory=dict)
     statistics: Statistics | None = None
     column_metrics: Mapping[str, Properties] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -272,12 +283,13 @@ class ReproductionAttempted(RunFact):
     """A version was made again from its recipe, in a run of its own that publishes nothing.
 
     `outcome` is identical, different or cannot; `version` is what came out, `step` the first step
-    whose content differs, `environment` how strictly packages had to match.
+    whose content differs, `environment` how strictly packages had to match, `actor` who tried.
     """
 
     subject: AssetRef
     outcome: str
     environment: str
+    actor: str | None = None
     version: str | None = None
     step: str | None = None
     reasons: tuple[str, ...] = ()

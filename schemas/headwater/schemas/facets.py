@@ -57,7 +57,7 @@ OURS: tuple[Facet, ...] = (
     Facet("headwater_runClosed", "Run"),
     Facet("headwater_metricPoints", "Run"),
     Facet("headwater_lineage", "Run"),
-    Facet("headwater_reproduction", "Run"),
+    Facet("headwater_reproduction", "Run", "1-1-0"),
     Facet("headwater_asset", "Dataset"),
     Facet("headwater_columns", "Dataset"),
     Facet("headwater_consumption", "InputDataset"),

@@ -117,6 +117,7 @@ def _reproduction(event: _Event, body: Body) -> facts.ReproductionAttempted:
         subject=_reference(_body_at(body, "subject")),
         outcome=_text(body, "outcome"),
         environment=_text(body, "environment"),
+        actor=_maybe_text(body, "actor"),
         version=_maybe_text(body, "version"),
         step=_maybe_text(body, "step"),
         reasons=_texts(body, "reasons"),
@@ -309,6 +310,7 @@ def _asset(dataset: Body, *, plain: bool) -> facts.Asset:
         location=_maybe_text(own, "location"),
         format=_maybe_text(own, "format"),
         columns=_columns(_maybe_body(facets, "schema") or {}),
+        columns_from=_columns_from(_maybe_body(facets, "columnLineage") or {}),
         statistics=_statistics(dataset),
         column_metrics=_column_metrics(facets, plain=plain),
         tags=_tags(facets),
@@ -319,6 +321,23 @@ def _asset(dataset: Body, *, plain: bool) -> facts.Asset:
         details=_details(facets, plain=plain),
         extraction_error=_maybe_text(own, "extractionError"),
     )
+
+
+def _columns_from(body: Body) -> dict[str, tuple[facts.ColumnSource, ...]]:
+    if not body:
+        return {}
+    fields = _body_at(body, "fields")
+    return {
+        column: tuple(
+            facts.ColumnSource(
+                namespace=_text(source, "namespace"),
+                name=_text(source, "name"),
+                column=_text(source, "field"),
+            )
+            for source in _bodies_at(_body_at(fields, column), "inputFields")
+        )
+        for column in fields
+    }
 
 
 def _columns(body: Body) -> tuple[facts.Column, ...]:

@@ -461,7 +461,7 @@ def _reproduction_attempted(event: facts.ReproductionAttempted, emission: facts.
         "differences": list(event.differences),
         "caveats": list(event.caveats),
     }
-    for key, value in (("version", event.version), ("step", event.step)):
+    for key, value in (("actor", event.actor), ("version", event.version), ("step", event.step)):
         if value is not None:
             facet[key] = value
     return _run_event(event, "COMPLETE", emission, {"headwater_reproduction": facet})

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headwater.consumers.cli.formats import GRAPHS, Form, with_form
 from headwater.consumers.cli.moments import opened_lineage, with_time
-from headwater.consumers.cli.output import json_option, print_json, print_lines, table
+from headwater.consumers.cli.output import print_lines, table
 from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _INDENT = "  "
     show_default=True,
     help="At most this many productions and readers.",
 )
-@json_option
+@with_form(*GRAPHS)
 @with_time
 @with_places
 @click.pass_context
@@ -40,7 +41,7 @@ def impact(
     name: str | None,
     recalled: bool,
     limit: int,
-    as_json: bool,
+    form: Form,
     as_of: int | None,
     known_at: int | None,
     store: str | None,
@@ -59,18 +60,18 @@ def impact(
     """
     if (name is None) == (not recalled):
         raise click.UsageError("give either NAME or --recalled")
+    time = _moment(as_of)
     with opened_lineage(ctx, store, log, config, known_at) as lineage:
-        time = _moment(as_of)
-        if name is None:
-            found = lineage.recalled(limit=limit, as_of=time)
+        if form.is_graph:
+            form.write_graph(lineage.impact_graph(name, limit=limit, as_of=time))
+        elif name is None:
+            recalls = lineage.recalled(limit=limit, as_of=time)
+            if not form.write(recalls):
+                print_lines(_recalled(recalls.recalls))
         else:
-            found = (lineage.impact(name, limit=limit, as_of=time),)
-    if as_json:
-        print_json({"recalls": found} if name is None else found[0])
-    elif name is None:
-        print_lines(_recalled(found))
-    else:
-        print_lines(_impact(found[0]))
+            found = lineage.impact(name, limit=limit, as_of=time)
+            if not form.write(found):
+                print_lines(_impact(found))
 
 
 def _moment(as_of: int | None) -> datetime | None:

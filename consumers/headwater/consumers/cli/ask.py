@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.consumers.cli.export import graphs_of, moment_of, text_of, with_format, write_listing
+from headwater.consumers.cli.formats import Form, chosen, with_form
 from headwater.consumers.cli.moments import opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, print_json, print_lines, print_text, table, width
 from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
     from headwater.consumers.answers import Asset, Graph, ListedRun
+    from headwater.consumers.asking import Lineage
     from headwater.consumers.columns import ColumnGraph
     from headwater.consumers.drawing import Line
 
@@ -77,9 +79,10 @@ def lineage(
     """
     within = {"depth": depth, "limit": limit, "as_of": moment_of(as_of), "include_failed": include_failed}
     asked = [direction for direction, wanted in (("up", up or not down), ("down", down)) if wanted]
+    format_ = chosen(ctx, as_json=as_json, format_=format_)
     with opened_lineage(ctx, store, log, config, known_at) as found:
         graphs = graphs_of(found, name, asked, column, within)
-    if as_json or format_ == "json":
+    if format_ == "json":
         print_json(graphs)
     elif format_ == "tree":
         _draw(list(graphs.values()))
@@ -105,14 +108,14 @@ def _draw(graphs: Sequence[Graph | ColumnGraph]) -> None:
 
 @click.command()
 @click.argument("name")
-@json_option
+@with_form()
 @with_time
 @with_places
 @click.pass_context
 def show(
     ctx: click.Context,
     name: str,
-    as_json: bool,
+    form: Form,
     as_of: int | None,
     known_at: int | None,
     store: str | None,
@@ -128,8 +131,7 @@ def show(
     """
     with opened_lineage(ctx, store, log, config, known_at) as found:
         details = found.show(name, as_of=moment_of(as_of))
-    if as_json:
-        print_json(details)
+    if form.write(details):
         return
     from headwater.consumers.cli.page import page
 
@@ -165,14 +167,13 @@ def runs(
     headwater runs --job train
     headwater runs --state fail
     """
+    format_ = chosen(ctx, as_json=as_json, format_=format_)
     with opened_lineage(ctx, store, log, config, known_at) as found:
         answer = found.runs(job=job, state=state, limit=limit, as_of=moment_of(as_of))
-    if as_json or format_ != "table":
+    if format_ != "table":
         from headwater.consumers.answers import ListedRun
 
-        write_listing(
-            {"runs": answer, "as_of": moment_of(as_of)}, ListedRun, "json" if as_json else format_, output
-        )
+        write_listing({"runs": answer, "as_of": moment_of(as_of)}, ListedRun, format_, output)
     else:
         print_lines(_runs_table(answer) if answer else [[("no runs", "dim")]])
 
@@ -229,18 +230,32 @@ def assets(
     headwater assets 's3://lake/*'
     headwater assets --type Model
     """
+    format_ = chosen(ctx, as_json=as_json, format_=format_)
     with opened_lineage(ctx, store, log, config, known_at) as found:
         answer = found.assets(pattern, type=type_, limit=limit + 1, as_of=moment_of(as_of))
+        near = [] if answer else _near(found, pattern, type_)
     listed, more = answer[:limit], len(answer) > limit
-    if as_json or format_ != "table":
+    if format_ != "table":
         from headwater.consumers.answers import Asset
 
         document = {"assets": listed, "more": more, "as_of": moment_of(as_of)}
-        write_listing(document, Asset, "json" if as_json else format_, output)
+        write_listing(document, Asset, format_, output)
         return
-    print_lines(_assets_table(listed) if listed else [[("no assets", "dim")]])
+    print_lines(_assets_table(listed) if listed else [[(f"no assets{_near_text(near)}", "dim")]])
     if more:
         print_lines([[(f"the first {limit:,}: there are more (--limit)", "dim")]])
+
+
+def _near(found: Lineage, pattern: str | None, type_: str | None) -> list[str]:
+    """What may have been meant, where nothing was found."""
+    terms = [f'type:"{type_}"'] if type_ else [f'name:"{pattern}"'] if pattern else []
+    return [name.removeprefix("type:") for term in terms for name in found.search(term).nearest]
+
+
+def _near_text(near: list[str]) -> str:
+    from headwater.consumers.nearest import did_you_mean
+
+    return f" ({did_you_mean(near)})" if near else ""
 
 
 def _assets_table(found: tuple[Asset, ...]) -> list[Line]:

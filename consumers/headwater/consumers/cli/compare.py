@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from headwater.consumers.cli import NO
+from headwater.consumers.cli.formats import Form, with_form
 from headwater.consumers.cli.moments import opened_lineage, with_time
-from headwater.consumers.cli.output import json_option, print_json, print_lines
+from headwater.consumers.cli.output import print_lines
 from headwater.consumers.cli.places import with_places
 
 _DEFAULT_LIMIT = 20_000
@@ -24,7 +25,7 @@ _DEFAULT_LIMIT = 20_000
     show_default=True,
     help="At most this many assets on either side.",
 )
-@json_option
+@with_form()
 @with_time
 @with_places
 @click.pass_context
@@ -35,7 +36,7 @@ def diff(
     everything: bool,
     exit_code: bool,
     limit: int,
-    as_json: bool,
+    form: Form,
     as_of: int | None,
     known_at: int | None,
     store: str | None,
@@ -58,9 +59,7 @@ def diff(
 
     with opened_lineage(ctx, store, log, config, known_at) as lineage:
         found = lineage.diff(a, b, as_of=instant(as_of), limit=limit)
-    if as_json:
-        print_json(found)
-    else:
+    if not form.write(found):
         from headwater.consumers.cli.difference import page
 
         print_lines(page(found, everything=everything))

@@ -264,7 +264,7 @@ def _sizes(asset: AssetChange) -> Iterator[str]:
 
 def _columns(found: Difference, everything: bool) -> Iterator[Line]:
     rows = [
-        _row(asset.name, change, lambda value: "" if value is None else str(value))
+        _row(asset.name, change, lambda value: "(no type)" if value is None else str(value))
         for asset in found.assets
         for change in asset.columns
     ]
@@ -280,7 +280,9 @@ def _columns(found: Difference, everything: bool) -> Iterator[Line]:
 
 def _row(asset: str, change: Change, told: Callable[[Any], str]) -> tuple[str | tuple[str, str], ...]:
     sign, style = _SIGNS[change.state]
-    return (asset, (sign, style), (change.name, "bold"), told(change.before), told(change.after))
+    before = _ABSENT if change.state == "added" else told(change.before)
+    after = _ABSENT if change.state == "removed" else told(change.after)
+    return (asset, (sign, style), (change.name, "bold"), before, after)
 
 
 def _drift(found: Difference, everything: bool) -> Iterator[Line]:
@@ -296,8 +298,8 @@ def _drift(found: Difference, everything: bool) -> Iterator[Line]:
         (
             name,
             (one.column, "bold"),
-            number(one.before),
-            number(one.after),
+            _ABSENT if one.before is None else number(one.before),
+            _ABSENT if one.after is None else number(one.after),
             one.note or one.measure,
             (_signed(one.value), "yellow" if one.flagged else ""),
             "" if one.threshold is None else f"{one.threshold:g}",
@@ -344,8 +346,8 @@ def _metrics(found: Difference, everything: bool) -> Iterator[Line]:
         (
             metric.of,
             (metric.name, "bold"),
-            number(metric.before),
-            number(metric.after),
+            _ABSENT if metric.state == "added" else number(metric.before),
+            _ABSENT if metric.state == "removed" else number(metric.after),
             (_signed(metric.absolute), _SIGNS[metric.state][1]),
             _percent(metric),
         )
@@ -372,6 +374,12 @@ def _notes(found: Difference) -> Iterator[str]:
 # -- values -----------------------------------------------------------------------------
 
 
+#: On the side that does not have it: nothing that a value can look like.
+_ABSENT = "–"
+#: Texts that would look like another value.
+_OTHERWISE_READ = ("", "null", "true", "false", _ABSENT)
+
+
 def values(before: Any, after: Any, state: str) -> str:
     """`1 → 2`, or the one value that there is."""
     if state == "added":
@@ -382,17 +390,21 @@ def values(before: Any, after: Any, state: str) -> str:
 
 
 def text(value: Any) -> str:
-    """A JSON value in few characters."""
+    """A JSON value in few characters; a text that reads as another value is quoted."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    told = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    told = (
+        value
+        if isinstance(value, str) and value not in _OTHERWISE_READ
+        else orjson.dumps(value, default=str).decode()
+    )
     return told if len(told) <= _LONG else f"{told[: _LONG - 1]}…"
 
 
 def number(value: float | None) -> str:
     """A number with as many digits as tell something; NaN is None."""
     if value is None:
-        return "–"
+        return "NaN"
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:,.4g}"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from headwater.consumers.cli import NO
+from headwater.consumers.cli.formats import chosen, sheet_bytes
 from headwater.consumers.cli.moments import opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, json_text, say
 from headwater.consumers.cli.places import Places, resolve, with_places
@@ -77,6 +78,7 @@ def export(
     """
     if format_ is None and not as_json:
         raise click.UsageError(f"say what to write: --format {', '.join(FORMATS)}")
+    format_ = chosen(ctx, as_json=as_json, format_=format_ or "json")
     asked = [direction for direction, wanted in (("up", up or not down), ("down", down)) if wanted]
     within: dict[str, Any] = {"depth": depth, "limit": limit, "as_of": moment_of(as_of)}
     with opened_lineage(ctx, store, log, config, known_at) as found:
@@ -85,7 +87,7 @@ def export(
                 raise click.UsageError("events are those of whole runs: leave out --column")
             return _events(found, name, asked, within, resolve(ctx, store, log, config), output)
         graphs = graphs_of(found, name, asked, column, within)
-    write_graphs(graphs, format_ or "json", output)
+    write_graphs(graphs, format_, output)
     for graph in graphs.values():
         if graph.truncated:
             say(f"cut at {graph.truncated}: the lineage goes on (--{graph.truncated})")
@@ -122,7 +124,7 @@ def write_graphs(graphs: dict[str, Any], format_: str, output: str) -> None:
         from headwater.consumers.sheets import sheets
 
         for sheet in sheets(_merged(graphs)):
-            write(Path(output) / f"{sheet.name}.{format_}", [_sheet_bytes(sheet, format_)])
+            write(Path(output) / f"{sheet.name}.{format_}", [sheet_bytes(sheet, format_)])
 
 
 def text_of(graphs: dict[str, Any], format_: str) -> str:
@@ -146,12 +148,6 @@ def _merged(graphs: dict[str, Any]) -> Any:
 
     found = list(graphs.values())
     return (drawing if isinstance(found[0], Graph) else column_drawing).merged(found)
-
-
-def _sheet_bytes(sheet: Any, format_: str) -> bytes:
-    from headwater.consumers import sheets
-
-    return sheets.csv_text(sheet).encode() if format_ == "csv" else sheets.parquet(sheet)
 
 
 def _events(
@@ -207,4 +203,4 @@ def write_listing(answer: dict[str, Any], of: type, format_: str, output: str) -
     name, listed = next(iter(answer.items()))
     if answer.get("more"):
         say(f"the first {len(listed):,}: there are more (--limit)")
-    write(output, [_sheet_bytes(sheet(name, listed, of), format_)])
+    write(output, [sheet_bytes(sheet(name, listed, of), format_)])

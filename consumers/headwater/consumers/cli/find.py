@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headwater.consumers.cli.formats import Form, with_form
 from headwater.consumers.cli.moments import opened_lineage, with_time
-from headwater.consumers.cli.output import json_option, print_json, print_lines, table, width
+from headwater.consumers.cli.output import print_lines, table, width
 from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _positive = click.IntRange(min=1)
 )
 @click.option("--versions", is_flag=True, help="Each version that fits, and not only an asset's newest.")
 @click.option("--limit", type=_positive, default=20, show_default=True, help="At most this many.")
-@json_option
+@with_form()
 @with_time
 @with_places
 @click.pass_context
@@ -36,7 +37,7 @@ def search(
     type_: str | None,
     versions: bool,
     limit: int,
-    as_json: bool,
+    form: Form,
     as_of: int | None,
     known_at: int | None,
     store: str | None,
@@ -64,8 +65,7 @@ def search(
         raise click.UsageError("nothing to search for: give a word, or a term like column:email or auc>0.9")
     with opened_lineage(ctx, store, log, config, known_at) as found:
         answer = found.search(*query, type=type_, limit=limit, versions=versions, as_of=instant(as_of))
-    if as_json:
-        print_json(answer)
+    if form.write(answer):
         return
     print_lines(_results(answer, each_version=versions))
 
@@ -126,7 +126,7 @@ def _others(found: Found) -> str:
 @click.option(
     "--history", type=_positive, default=50, show_default=True, help="At most this many versions or runs."
 )
-@json_option
+@with_form()
 @with_time
 @with_places
 @click.pass_context
@@ -137,7 +137,7 @@ def metrics(
     is_plot: bool,
     points: int,
     history: int,
-    as_json: bool,
+    form: Form,
     as_of: int | None,
     known_at: int | None,
     store: str | None,
@@ -155,8 +155,7 @@ def metrics(
 
     with opened_lineage(ctx, store, log, config, known_at) as found:
         answer = found.metrics(name, key=key, points=points, history=history, as_of=instant(as_of))
-    if as_json:
-        print_json(answer)
+    if form.write(answer):
         return
     lines = _curves(answer) if is_plot else _summary(answer) if answer.of == "run" else _history(answer)
     if answer.more:

@@ -142,7 +142,7 @@ def _said(ctx: click.Context, places: dict[str, Any], say: Callable[[Curation], 
 
     as_json, actor, config = places.pop("as_json"), places.pop("actor"), places["config"]
     found = resolve(ctx, **places)
-    curation = Curation(found.store, found.log, actor=actor or _login(), settings=settings_of(ctx, config))
+    curation = Curation(found.store, found.log, actor=actor or login(), settings=settings_of(ctx, config))
     recorded = say(curation)
     if as_json:
         print_json(recorded)
@@ -150,7 +150,7 @@ def _said(ctx: click.Context, places: dict[str, Any], say: Callable[[Curation], 
         print_lines(_told(recorded))
 
 
-def _login() -> str:
+def login() -> str:
     """Who is at the keyboard, as far as the system says."""
     from getpass import getuser
 

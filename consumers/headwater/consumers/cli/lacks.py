@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from headwater.consumers.cli import NO
+from headwater.consumers.cli.formats import Form, with_form
 from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
-from headwater.consumers.cli.output import json_option, print_json, print_lines, table
+from headwater.consumers.cli.output import print_lines, table
 from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _as_span(ctx: click.Context, param: click.Parameter, text: str) -> int:
     show_default=True,
     help="List at most this many of a kind.",
 )
-@json_option
+@with_form()
 @with_time
 @with_places
 @click.pass_context
@@ -59,7 +60,7 @@ def gaps(
     older_than: int,
     strict: bool,
     limit: int,
-    as_json: bool,
+    form: Form,
     as_of: int | None,
     known_at: int | None,
     store: str | None,
@@ -90,9 +91,7 @@ def gaps(
             as_of=instant(as_of),
             now=instant(min(times, default=None)),
         )
-    if as_json:
-        print_json(answer)
-    else:
+    if not form.write(answer):
         print_lines(_page(answer))
     return 0 if answer.complete else NO
 

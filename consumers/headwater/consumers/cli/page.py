@@ -53,6 +53,7 @@ def _asset(asset: AssetDetails) -> Iterator[Line]:
         yield from _values("parameters", asset.parameters)
         yield from _environment(asset.environment)
     yield from _inputs(asset.inputs)
+    yield from _reproductions(asset)
     yield from _written("history", asset.history)
     yield from _facet_names(asset.facets)
 
@@ -208,6 +209,25 @@ def _recalls(own: Iterable[Recall], upstream: tuple[Recall, ...], complete: bool
         yield [(f"{_INDENT}… and from {len(upstream) - _RECALLS:,} more that are recalled (--json)", "red")]
     if not complete:
         yield [(f"{_INDENT}its lineage goes on too far to know all recalls in it", "red")]
+
+
+def _reproductions(asset: AssetDetails) -> Iterator[Line]:
+    """What came of the recorded attempts to make this version again."""
+    if not asset.reproductions:
+        return
+    words = {"identical": "made again, identical", "different": "made again, another content came out"}
+    yield from _title("reproductions")
+    for one in asset.reproductions[:_RECALLS]:
+        who = f" by {printable(one.actor)}" if one.actor else ""
+        style = {"identical": "green", "different": "bold red"}.get(one.outcome, "yellow")
+        told = words.get(one.outcome, "could not be made again")
+        yield [
+            (f"{_INDENT}{short_time(one.at)}  ", ""),
+            (told, style),
+            (f"{who}  run {one.run_id[:8]}…", "dim"),
+        ]
+    if len(asset.reproductions) > _RECALLS:
+        yield [(f"{_INDENT}… and {len(asset.reproductions) - _RECALLS:,} before (--json)", "dim")]
 
 
 def _inputs(inputs: Iterable[Read]) -> Iterator[Line]:

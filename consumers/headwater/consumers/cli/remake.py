@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headwater.consumers.cli import NO, NOT_TOLD
+from headwater.consumers.cli.formats import TABLES, Form, chosen, with_form
 from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, print_json, print_lines, say
 from headwater.consumers.cli.places import Places, resolve, with_places
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
     from headwater.consumers.recipes import Recipe, Subject
     from headwater.consumers.reproducing import Plan, Policy, Reproduction
     from headwater.consumers.unstable_steps import UnstableStep
+    from headwater.emitter.settings import Settings
 
-FORMATS = ("yaml", "json", "requirements")
+FORMATS = ("yaml", "json", "requirements", "csv", "parquet")
 POLICIES = ("strict", "compatible", "ignore")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -41,7 +44,14 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
     show_default=True,
     help="How to write it; requirements: only the packages, for pip.",
 )
-@click.option("--output", metavar="FILE", default="-", show_default=True, help="The file to write.")
+@click.option(
+    "--output",
+    metavar="PATH",
+    default="-",
+    show_default=True,
+    help="The file to write; for csv and parquet the folder, a file for each table.",
+)
+@click.option("--table", metavar="TABLE", help="Of csv and parquet only this table, to one file.")
 @json_option
 @with_time
 @with_places
@@ -52,6 +62,7 @@ def recipe(
     whole: bool,
     format_: str,
     output: str,
+    table: str | None,
     as_json: bool,
     as_of: int | None,
     known_at: int | None,
@@ -74,15 +85,17 @@ def recipe(
     from headwater.consumers.recipe_file import warnings, written
     from headwater.consumers.times import instant
 
+    format_ = chosen(ctx, as_json=as_json, format_=format_)
     with opened_lineage(ctx, store, log, config, known_at) as found:
         made = found.recipe(name, whole=whole, as_of=instant(as_of))
-    text = written(made, "json" if as_json else format_)
-    if output == "-":
-        click.echo(text, nl=False)
+    if format_ in TABLES:
+        Form(format=format_, output=output, table=table).write(made)
+    elif output == "-":
+        click.echo(written(made, format_), nl=False)
     else:
         from headwater.consumers.files import write
 
-        write(output, [text.encode()])
+        write(output, [written(made, format_).encode()])
     for line in warnings(made):
         say(line)
     if made.missing:
@@ -97,6 +110,15 @@ def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
         if "=" not in text or text.startswith("="):
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", ctx, param)
     return pairs
+
+
+def _of_no_time(ctx: click.Context, param: click.Parameter, text: str | None) -> None:
+    if text is not None:
+        raise click.UsageError(
+            f"reproduce runs now, and records that now: it takes no {param.opts[0]}; "
+            f"write the recipe of then (headwater recipe NAME {param.opts[0]} {text} --output FILE), "
+            "and reproduce that with --recipe FILE"
+        )
 
 
 @click.command()
@@ -138,6 +160,8 @@ def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     metavar="NAME=VALUE",
     help="A parameter that was redacted or shortened: JSON, or a text.",
 )
+@click.option("--as-of", hidden=True, expose_value=False, callback=_of_no_time)
+@click.option("--known-at", hidden=True, expose_value=False, callback=_of_no_time)
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and run nothing.")
 @click.option("--no-record", is_flag=True, help="Leave the outcome out of the log.")
 @json_option
@@ -177,6 +201,7 @@ def reproduce(
     from headwater.consumers import reproducing
 
     places = resolve(ctx, store, log, config)
+    settings = None if no_record or dry_run else _recording(ctx, config, places)
     made = _recipe(places, name, file, whole=from_sources)
     plan = reproducing.planned(made, from_sources=from_sources, inputs=inputs, parameters=_values(parameters))
     from headwater.consumers.recipe_file import warnings
@@ -191,8 +216,8 @@ def reproduce(
     found = reproducing.reproduce(
         plan, environment=environment, timeout_s=timeout, python=python, paths=paths
     )
-    if not no_record:
-        _record(ctx, config, places, found)
+    if settings is not None:
+        _record(settings, places, found)
     if as_json:
         print_json(found)
     else:
@@ -209,8 +234,16 @@ def _recipe(places: Places, name: str | None, file: str | None, *, whole: bool) 
 
         try:
             return _marked_now(places, read(Path(file).read_text(encoding="utf-8"), file))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"the recipe {file} cannot be read: {error}") from error
+        except OSError as error:
+            raise Misconfigured(
+                f"the recipe {file} cannot be read: {error.strerror or error}",
+                remedy="headwater recipe NAME --output FILE writes one",
+            ) from error
+        except UnicodeDecodeError as error:
+            raise Misconfigured(
+                f"the recipe {file} is no text in UTF-8 (byte {error.start})",
+                remedy="headwater recipe NAME --output FILE writes one",
+            ) from error
     from headwater.consumers.asking import Lineage
 
     with Lineage(places.store) as found:
@@ -281,19 +314,52 @@ def _dry(plan: Plan, as_json: bool) -> int:
     return NOT_TOLD if plan.reasons else 0
 
 
-def _record(ctx: click.Context, config: str | None, places: Places, found: Reproduction) -> None:
+def _recording(ctx: click.Context, config: str | None, places: Places) -> Settings:
+    """The settings that the outcome will be recorded by. Raises, before anything runs, where it cannot be."""
     from headwater.consumers.cli.places import settings_of
-    from headwater.consumers.reproducing import record
     from headwater.schemas.errors import Misconfigured
 
     try:
         settings = settings_of(ctx, config).with_log(places.log)
     except Misconfigured as wrong:
         raise Misconfigured(
-            f"the outcome is {found.outcome}, and cannot be recorded: {wrong.message}",
-            remedy=f"{wrong.remedy}, or --no-record",
+            f"the outcome could not be recorded: {wrong.message}; nothing was run",
+            remedy=f"{wrong.remedy}, or --no-record" if wrong.remedy else "--no-record",
         ) from wrong
-    record(found, settings)
+    refusal = _unwritable(settings.log)
+    if refusal is not None:
+        raise Misconfigured(
+            f"the outcome could not be recorded in {places.log}: {refusal}; nothing was run",
+            remedy="name another with --log, or --no-record",
+        )
+    return settings
+
+
+def _unwritable(log: Path) -> str | None:
+    """Why an event cannot be put into this folder (of a topic: its spool) from here; None where it can."""
+    folder = log.absolute()
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir():
+        return f"{existing} is no folder"
+    return None if os.access(existing, os.W_OK | os.X_OK) else f"{existing} may not be written to"
+
+
+def _record(settings: Settings, places: Places, found: Reproduction) -> None:
+    """Into the log, and from there into the store, where there is one."""
+    from headwater.consumers.asking import opened
+    from headwater.consumers.bringing_in import bring_in
+    from headwater.consumers.cli.govern import login
+    from headwater.consumers.reproducing import record
+    from headwater.schemas.errors import HeadwaterError
+
+    at, receipt = record(found, settings, login())
+    try:
+        with opened(places.store) as store:
+            in_store, why = bring_in(store, settings, at, receipt)
+    except HeadwaterError as problem:
+        in_store, why = False, str(problem)
+    if not in_store:
+        say(f"recorded; `headwater consume` brings it into the store{f' ({why})' if why else ''}")
 
 
 # -- what it looks like -------------------------------------------------------------------
@@ -395,7 +461,8 @@ def _since(ctx: click.Context, param: click.Parameter, text: str | None) -> int 
     help="At most this many findings of each kind.",
 )
 @click.option("--exit-code", is_flag=True, help="End with 1 when anything drifted; for scheduled checks.")
-@json_option
+@with_form()
+@with_time
 @with_places
 @click.pass_context
 def drift(
@@ -404,7 +471,9 @@ def drift(
     since: int | None,
     limit: int,
     exit_code: bool,
-    as_json: bool,
+    form: Form,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -419,11 +488,9 @@ def drift(
     """
     from headwater.consumers.times import instant
 
-    with opened_lineage(ctx, store, log, config, None) as lineage:
-        found = lineage.drift(name, since=instant(since), limit=limit)
-    if as_json:
-        print_json(found)
-    else:
+    with opened_lineage(ctx, store, log, config, known_at) as lineage:
+        found = lineage.drift(name, since=instant(since), limit=limit, as_of=instant(as_of))
+    if not form.write(found):
         print_lines(_drift(found))
     return NO if exit_code and found.found else 0
 
@@ -465,6 +532,8 @@ def _unstable(step: UnstableStep) -> Iterator[Line]:
             (f"  {runs}", "dim"),
             *(("  " + text, style) for text, style in recall_words(content)),
         ]
+    for place in step.overwritten:
+        yield [(printable(f"  one took the place of the other at {place}"), "")]
     why = ", ".join(step.suspects)
     yield [(f"  differs as well: {why}" if why else "  nothing else that was recorded differs", "dim")]
 

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from headwater.consumers.cli import NO
-from headwater.consumers.cli.output import json_option, print_json, print_lines, table
-from headwater.consumers.cli.places import resolve, with_places
+from headwater.consumers.cli.formats import Form, with_form
+from headwater.consumers.cli.moments import opened_lineage, with_time
+from headwater.consumers.cli.output import print_lines, table
+from headwater.consumers.cli.places import with_places
 
 if TYPE_CHECKING:
-    from headwater.consumers.completeness import EmitterReport
+    from headwater.consumers.completeness import Emitter
     from headwater.consumers.drawing import Line
 
 _LISTED = 5
 
 
 @click.command()
-@click.option("--all", "include_complete", is_flag=True, help="Also those that are certain to be complete.")
-@json_option
+@click.argument("emitter", required=False)
+@click.option("--all", "every", is_flag=True, help="Also those that are certain to be complete.")
+@with_form()
+@with_time
 @with_places
 @click.pass_context
 def emitters(
     ctx: click.Context,
-    include_complete: bool,
-    as_json: bool,
+    emitter: str | None,
+    every: bool,
+    form: Form,
+    as_of: int | None,
+    known_at: int | None,
     store: str | None,
     log: str | None,
     config: str | None,
@@ -34,22 +41,25 @@ def emitters(
     """The processes of which an event may be missing.
 
     Every process numbers its events and chains them by hash. Listed are those with a number
-    missing, with a broken chain, and those that never said which event is their last. Ends
-    with 1 when an event is missing or altered for certain, otherwise with 0.
-    """
-    from headwater.consumers.asking import opened
-    from headwater.consumers.completeness import emitters as reports
+    missing, with a broken chain, and those that never said which event is their last; or EMITTER
+    alone (the beginning of its id). Ends with 1 when an event is missing or altered for certain,
+    otherwise with 0.
 
-    with opened(resolve(ctx, store, log, config).store) as found:
-        known = reports(found)
-    listed = [report for report in known if include_complete or not report.complete]
-    if as_json:
-        print_json({"emitters": [_document(report) for report in listed]})
-    elif listed:
-        print_lines(_table(listed))
+    \b
+    headwater emitters
+    headwater emitters --known-at 2026-03-03
+    """
+    from headwater.consumers.times import instant
+
+    with opened_lineage(ctx, store, log, config, known_at) as found:
+        answer = found.emitters(emitter, every=every, as_of=instant(as_of))
+    if form.write(answer):
+        pass
+    elif answer.emitters:
+        print_lines(_table(answer.emitters))
     else:
-        print_lines([[(_nothing(len(known)), "dim")]])
-    return NO if any(report.damaged for report in known) else 0
+        print_lines([[(_nothing(answer.known), "dim")]])
+    return NO if answer.damaged else 0
 
 
 def _nothing(known: int) -> str:
@@ -58,8 +68,7 @@ def _nothing(known: int) -> str:
     return f"every event of {known:,} emitter{'' if known == 1 else 's'} is here, unaltered"
 
 
-def _table(reports: Sequence[EmitterReport]) -> list[Line]:
-    from headwater.consumers.details import moment
+def _table(reports: Sequence[Emitter]) -> list[Line]:
     from headwater.consumers.drawing import short_time
 
     return table(
@@ -68,8 +77,8 @@ def _table(reports: Sequence[EmitterReport]) -> list[Line]:
             (
                 report.emitter_id,
                 f"{report.events:,}",
-                short_time(moment(report.first_at)),
-                short_time(moment(report.last_at)),
+                short_time(report.first_at),
+                short_time(report.last_at),
                 ("; ".join(_state(report)), _style(report)),
             )
             for report in reports
@@ -77,11 +86,11 @@ def _table(reports: Sequence[EmitterReport]) -> list[Line]:
     )
 
 
-def _style(report: EmitterReport) -> str:
+def _style(report: Emitter) -> str:
     return "red" if report.damaged else "green" if report.complete else "yellow"
 
 
-def _state(report: EmitterReport) -> Iterator[str]:
+def _state(report: Emitter) -> Iterator[str]:
     if report.complete:
         yield "complete"
     if report.gaps:
@@ -97,19 +106,3 @@ def _state(report: EmitterReport) -> Iterator[str]:
 def _some(texts: Sequence[str]) -> str:
     """The first few; --json has them all."""
     return ", ".join([*texts[:_LISTED], *(["…"] if len(texts) > _LISTED else [])])
-
-
-def _document(report: EmitterReport) -> dict[str, Any]:
-    from headwater.consumers.details import moment
-
-    return {
-        "emitter_id": report.emitter_id,
-        "events": report.events,
-        "last_sequence": report.last_sequence,
-        "first_at": moment(report.first_at),
-        "last_at": moment(report.last_at),
-        "complete": report.complete,
-        "closed": report.closed,
-        "gaps": [{"first": gap.first, "last": gap.last} for gap in report.gaps],
-        "broken": list(report.broken),
-    }

@@ -15,7 +15,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from headwater.consumers.remaking.refusing import Refused
 from headwater.emitter.decorator import Definition, step
@@ -154,10 +154,12 @@ def _refuse_what_runs(file: Path) -> None:
         tree = ast.parse(file.read_bytes(), str(file))
     except SyntaxError as error:
         raise Refused(what=f"the script {file}", reason=f"it is no Python: {error}", remedy="") from error
-    own = {part.name for part in tree.body if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))}
-    for statement in _at_the_top(tree.body):
-        called = sorted(own.intersection(_called(statement)))
-        if called or isinstance(statement, (ast.With, ast.AsyncWith)):
+    statements = list(_at_the_top(tree.body))
+    classes = {part.name for part in tree.body if isinstance(part, ast.ClassDef)}
+    functions = {part.name for part in tree.body if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    own = _Own(functions, classes, _kept(statements, classes), _imported(statements))
+    for statement in statements:
+        if isinstance(statement, (ast.With, ast.AsyncWith)) or _runs(statement, own):
             raise Refused(
                 what=f"the script {file}",
                 reason=f"line {statement.lineno} runs the pipeline when the script is loaded",
@@ -188,10 +190,72 @@ def _is_guard(test: ast.expr) -> bool:
     return names == ["__name__"] and texts == ["__main__"]
 
 
-def _called(statement: ast.stmt) -> Iterator[str]:
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            yield node.func.id
+#: Of another module only what is called so is taken for a pipeline: most calls set something up.
+_ENTRIES = frozenset({"main", "run", "run_pipeline", "cli"})
+_ENTRIES_OF_MODULES = _ENTRIES - {"run"}  # subprocess.run
+
+
+class _Own(NamedTuple):
+    """The names of a script: its functions and classes, objects of these, and what it imports."""
+
+    functions: set[str]
+    classes: set[str]
+    objects: set[str]
+    imported: set[str]
+
+
+def _runs(statement: ast.stmt, own: _Own) -> bool:
+    """Whether executing the statement calls what the script defines, or an imported entry such as `main`."""
+    for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
+        name, is_method = _base(call.func)
+        if name in own.functions or (name in own.objects and is_method):
+            return True
+        # `job = Job()` runs nothing by itself; `Job().run()` does, and so may a `Job()` that nobody keeps.
+        is_unkept = isinstance(statement, ast.Expr) and statement.value is call
+        if name in own.classes and (is_method or is_unkept):
+            return True
+        if name in own.imported:
+            called = call.func.attr if isinstance(call.func, ast.Attribute) else name
+            if called in (_ENTRIES_OF_MODULES if is_method else _ENTRIES):
+                return True
+    return False
+
+
+def _base(called: ast.expr) -> tuple[str | None, bool]:
+    """The name at the root of what is called, and whether an attribute of it is: `Job().run` is `Job`."""
+    is_method = False
+    while not isinstance(called, ast.Name):
+        if isinstance(called, ast.Attribute):
+            called, is_method = called.value, True
+        elif isinstance(called, ast.Call):
+            called = called.func
+        else:
+            return None, is_method
+    return called.id, is_method
+
+
+def _kept(statements: list[ast.stmt], classes: set[str]) -> set[str]:
+    """The objects of the script's own classes by the names that they get."""
+    return {
+        target.id
+        for statement in statements
+        if isinstance(statement, (ast.Assign, ast.AnnAssign))
+        and isinstance(statement.value, ast.Call)
+        and isinstance(statement.value.func, ast.Name)
+        and statement.value.func.id in classes
+        for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])
+        if isinstance(target, ast.Name)
+    }
+
+
+def _imported(statements: list[ast.stmt]) -> set[str]:
+    """The names that imports give."""
+    return {
+        (alias.asname or alias.name).partition(".")[0]
+        for statement in statements
+        if isinstance(statement, (ast.Import, ast.ImportFrom))
+        for alias in statement.names
+    }
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
