@@ -105,7 +105,7 @@ def test_a_cluster_ends_with_its_owner(how: signal.Signals) -> None:
     folder = Path(owner.stdout.readline().decode().strip())
     postmaster = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
     owner.send_signal(how)
-    owner.wait(10)
+    owner.wait(60)
     owner.stdout.close()
     deadline = time.monotonic() + 20
     while (folder.exists() or _is_running(postmaster)) and time.monotonic() < deadline:
