@@ -216,6 +216,19 @@ class TestLoss:
             ):
                 Runner(store, again).run()
 
+    def test_records_of_a_topic_made_anew_are_not_taken_for_the_old_ones(self, kafka_broker: Broker) -> None:
+        topic = kafka_broker.topic()
+        kafka_broker.send(topic, [run_event(1)])
+        with KafkaLog(kafka_broker.bootstrap, [topic]) as log:
+            (part,) = log.partitions()
+            assert len(log.read(part, Cursor(0), records=9, size=1 << 20)) == 1
+            kafka_broker.delete(topic)
+            remade(kafka_broker, topic)
+            kafka_broker.send(topic, [run_event(n) for n in range(2, 9)])
+            # The reader goes on at offset 1 of the name, between two looks at the topic.
+            with pytest.raises(Misconfigured, match="made anew"):
+                read_until_refused(log, part)
+
     def test_a_topic_that_is_not_there_is_told(self, kafka_broker: Broker) -> None:
         with (
             KafkaLog(kafka_broker.bootstrap, ["nowhere"]) as log,
@@ -271,6 +284,13 @@ def waited_for(log: KafkaLog, partition: Partition, offset: int) -> list[Record]
             return found
         log._poll(0.1)
     return []
+
+
+def read_until_refused(log: KafkaLog, partition: Partition) -> None:
+    """Ask for what follows offset 0, half a minute long; nothing may come."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert log.read(partition, Cursor(1), records=9, size=1 << 20) == []
 
 
 def remade(broker: Broker, topic: str) -> None:

@@ -163,12 +163,15 @@ class RecordsLost(Corrupt):
 class _Reading:
     """One partition as this reader holds it: what was fetched and not yet asked for."""
 
-    __slots__ = ("ahead", "asked_at", "at_end", "bytes", "end", "failure", "next", "paused", "size")
+    __slots__ = (
+        *("ahead", "arrived_at", "asked_at", "at_end", "bytes", "end", "failure", "next", "paused", "size"),
+    )
 
     def __init__(self, position: int) -> None:
         self.next = position
         self.ahead: deque[Record] = deque()
         self.bytes = 0
+        self.arrived_at = 0.0
         self.at_end = False
         self.end = 0
         self.asked_at = 0.0
@@ -210,6 +213,7 @@ class KafkaLog:
         self._names: dict[str, str] = {}  # of each topic, by its id
         self._ids: dict[str, str] = {}  # and the other way round
         self._held: dict[Partition, _Reading] = {}
+        self._listed_at = 0.0
 
     # -- the interface of a log ----------------------------------------------------------
 
@@ -223,6 +227,7 @@ class KafkaLog:
         Raises `TopicMissing` and `TopicMadeAnew` (since this reader saw it) for the native topic.
         """
         found = []
+        asked_at = time.monotonic()
         for name, described in self._described().items():
             topic = f"{name}@{_uuid(described.topic_id)}"
             try:
@@ -232,6 +237,7 @@ class KafkaLog:
                 continue
             self._names[topic], self._ids[name] = name, topic
             found += [Partition(topic, str(each.id)) for each in described.partitions]
+        self._listed_at = asked_at
         return sorted(found, key=lambda part: (part.topic, int(part.number)))
 
     def resume(self, stored: Collection[Partition]) -> None:
@@ -276,7 +282,17 @@ class KafkaLog:
             if time.monotonic() > deadline:
                 raise Retryable(f"{self.place(partition)} did not answer for {self._answer_s:.0f} s")
             wait = POLL_S
-        return self._handed_out(partition, held, records, size)
+        return self._handed_out(partition, held, records, size) if self._is_confirmed(partition, held) else []
+
+    def _is_confirmed(self, partition: Partition, held: _Reading) -> bool:
+        """Whether what is in hand is of the topic whose position this is: asked after it had arrived.
+
+        Records come by the topic's name. Of one that was made anew since it was last looked at they would be
+        taken for the old one's, and those before the old position would be passed over.
+        """
+        if held.ahead and held.arrived_at >= self._listed_at:
+            self.partitions()
+        return self.name_of(partition) not in self.halted
 
     def finished(self, partition: Partition, cursor: Cursor) -> bool:
         return False
@@ -472,6 +488,7 @@ class KafkaLog:
         appended_at = 0 if kind == TIMESTAMP_NOT_AVAILABLE else stamp * 1_000
         held.ahead.append(Record(partition.topic, partition.number, offset, appended_at, value, 0))
         held.bytes += len(value)
+        held.arrived_at = time.monotonic()
         held.size += (len(value) - held.size) / 64
 
     def _balance(self) -> None:
