@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from headwater.emitter.claims import claim
-from headwater.emitter.delivery import OTHERS_SHARE, WINDOW_RECORDS, Drain
+from headwater.emitter.delivery import BATCH_RECORDS, OTHERS_SHARE, WINDOW_RECORDS, Drain
 from headwater.emitter.drained import opened
 from headwater.emitter.draining import drain, left_in, send_parked
 from headwater.emitter.emitter import Emitter, from_settings
 from headwater.emitter.parking import by_itself, park, parked
 from headwater.emitter.settings import Settings, SpoolLimits
-from headwater.emitter.topic_writer import TopicWriter
+from headwater.emitter.topic_writer import Failure, Told, TopicWriter
 from headwater.schemas.errors import Corrupt, Misconfigured, Retryable
 from headwater.schemas.segment import list_segments
 from tests.support.mock_kafka import MockCluster, mock_cluster
@@ -93,10 +93,8 @@ class TestOwnFirst:
         own.emit(created(run_named("own"), 2))
         delivering.turn(0)
         cluster.set_up()
-        own_segment = next(
-            path.stem for path in list_segments(settings.log) if path == list_segments(settings.log)[-1]
-        )
-        turned(delivering, lambda: delivering.delivered_of(own_segment) == 2)
+        segment = list_segments(settings.log)[-1].stem
+        turned(delivering, lambda: delivering.delivered_of(segment) == 2)
         assert delivering.delivered < MANY
         delivering.close()
         own.close()
@@ -120,24 +118,39 @@ class TestOwnFirst:
         self, cluster: MockCluster, tmp_path: Path
     ) -> None:
         settings = settings_for(cluster.url("t"), tmp_path)
-        plain(settings.log, MANY).close()
-        small = left_unsealed(settings.log, tmp_path, name="small")
-        cluster.set_delay(20)
-        delivering = Drain(settings.log, lambda: opened(settings))
-        turned(delivering, lambda: small.with_suffix(".ack").exists())
-        assert delivering.delivered < MANY
+        plain(settings.log, 3_000).close()
+        small = plain(settings.log, 0, "small")
+        receipt = small.emit(created(run_named("small")))
+        assert receipt is not None
+        sent: list[bytes] = []
+
+        class Watched(TopicWriter):
+            def send(self, value: bytes, append_time: int, told: Told) -> Failure | None:
+                sent.append(value)
+                return super().send(value, append_time, told)
+
+        cluster.set_down()
+        assert settings.topic is not None
+        topic = settings.topic
+        delivering = Drain(settings.log, lambda: Watched(topic, {}))
+        turned(delivering, lambda: len(sent) > 3_000)
+        assert receipt.event_id in ids_in([sent[: 2 * BATCH_RECORDS]])
         delivering.close()
+        small.close()
 
     def test_a_refused_batch_of_one_emitter_finds_silence_while_another_goes_on(
         self, cluster: MockCluster, tmp_path: Path
     ) -> None:
         settings = settings_for(cluster.url("t"), tmp_path)
-        refused = left_unsealed(settings.log, tmp_path, 1, "refused")
-        delivering = Drain(settings.log, lambda: opened(settings))
-        cluster.answer([TOO_LARGE])
-        turned(delivering, lambda: delivering.outstanding > 0)
         busy = plain(settings.log, 1, "busy")
-        cluster.set_delay(20)
+        delivering = Drain(settings.log, lambda: opened(settings))
+        turned(delivering, lambda: delivering.delivered == 1)
+        cluster.set_delay(50)
+        cluster.answer([TOO_LARGE])
+        refused = left_unsealed(settings.log, tmp_path, 1, "refused")
+        delivering.look()
+        delivering.turn(0)
+        assert delivering.outstanding == 1
 
         def beside() -> bool:
             busy.emit(created(run_named("busy")))

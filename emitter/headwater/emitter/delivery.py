@@ -30,13 +30,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from headwater.emitter.acks import ACK_SUFFIX, acknowledge
+from headwater.emitter.acks import acknowledge
 from headwater.emitter.claims import Claim, claim
 from headwater.emitter.outgoing import Batch, Outgoing, Stream, is_delivered, waiting
 from headwater.emitter.parking import park
 from headwater.emitter.pruning import prune
+from headwater.emitter.setbacks import Setbacks
 from headwater.emitter.topic_writer import Failure, Means, TopicWriter
 from headwater.emitter.writer import now_us
 from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable
@@ -59,14 +59,6 @@ WRITE_S = 0.2
 PRUNE_S = 1.0
 STALLED_S = 10.0
 BACKOFF_S = (0.5, 30.0)
-
-
-class _Damage(NamedTuple):
-    """Why one emitter's events wait, and the state of the file that is to be seen to."""
-
-    error: HeadwaterError
-    path: Path
-    state: tuple[object, ...]
 
 
 class Drain:
@@ -101,7 +93,7 @@ class Drain:
         self._streams: dict[str, Stream] = {}
         if own is not None and claimed is not None:
             self._streams[own] = Stream(own, claimed)
-        self._damaged: dict[str, _Damage] = {}
+        self._setbacks = Setbacks()
         self._done: dict[Path, int] = {}
         # Whoever delivered before may have been killed before it removed anything.
         self._to_prune = True
@@ -115,7 +107,6 @@ class Drain:
         self._not_before = 0.0
         self._backoff = BACKOFF_S[0]
         self._told: set[str] = set()
-        self._told_damage: set[str] = set()
 
     # -- what others ask -----------------------------------------------------------------
 
@@ -138,7 +129,7 @@ class Drain:
     @property
     def damaged(self) -> list[HeadwaterError]:
         """What keeps single emitters' events from being delivered."""
-        return [damage.error for damage in self._damaged.values()]
+        return self._setbacks.errors
 
     @property
     def owns(self) -> bool:
@@ -153,7 +144,7 @@ class Drain:
             return False
         self._looked = -1e9
         self._look(self._clock())
-        if self._own in self._damaged:
+        if self._own in self._setbacks:
             return True
         own = [path for path, emitter in self._emitters.items() if emitter == self._own]
         return all(path in self._done or not waiting(path).events for path in own)
@@ -223,14 +214,14 @@ class Drain:
         paths = list_segments(self.directory)
         known = {path: self._emitters.get(path) or _emitter_of(path) for path in paths}
         self._emitters = {path: emitter for path, emitter in known.items() if emitter is not None}
-        self._look_at_damage()
+        self._try_again()
         for path, emitter in sorted(self._emitters.items(), key=lambda one: one[1] != self._own):
-            if path in self._done or emitter in self._damaged:
+            if path in self._done or emitter in self._setbacks:
                 continue
             try:
                 self._take_up(path, emitter, others=others)
             except (HeadwaterError, OSError) as error:
-                self._set_back(
+                self._setbacks.add(
                     emitter, path, error if isinstance(error, HeadwaterError) else _unreadable(error)
                 )
         self._let_go()
@@ -242,24 +233,13 @@ class Drain:
         if stream is not None:
             stream.add(path)
 
-    def _set_back(self, emitter: str, path: Path, error: HeadwaterError) -> None:
-        """Deliver nothing more of an emitter until a file of its has changed: its order is kept."""
-        self._damaged[emitter] = _Damage(error, path, _state_of(path))
-        if str(error) not in self._told_damage:
-            self._told_damage.add(str(error))
-            log.error("segment_damaged: %s", error, extra={"emitter": emitter})
-
-    def _look_at_damage(self) -> None:
+    def _try_again(self) -> None:
         """Go on with emitters of which a damaged file was mended, or moved away."""
-        for emitter, damage in list(self._damaged.items()):
-            state = _state_of(damage.path)
-            if state == damage.state:
-                continue
-            del self._damaged[emitter]
+        for emitter, path, same in self._setbacks.take_changed():
             stream = self._streams.get(emitter)
-            if stream is None or state[:1] == damage.state[:1]:
-                continue  # the same file: it is read on from where it stands
-            for segment in [one for one in stream.segments if one.path == damage.path]:
+            if stream is None or same:
+                continue  # the same file is read on from where it stands
+            for segment in [one for one in stream.segments if one.path == path]:
                 stream.lost(segment)
 
     def _claimed(self, emitter: str) -> Stream | None:
@@ -315,12 +295,12 @@ class Drain:
 
     def _serve(self, stream: Stream) -> bool:
         """Send one batch of a stream; whether there was one."""
-        if stream.emitter_id in self._damaged or (self._silence_for is not None and self.outstanding):
+        if stream.emitter_id in self._setbacks or (self._silence_for is not None and self.outstanding):
             return False
         try:
             return self._send_of(stream)
         except Corrupt as damage:
-            self._set_back(stream.emitter_id, Path(damage.place), damage)
+            self._setbacks.add(stream.emitter_id, Path(damage.place), damage)
         except (HeadwaterError, OSError) as error:
             self._halt(error if isinstance(error, HeadwaterError) else _unreadable(error))
         return False
@@ -558,18 +538,6 @@ def _is_known_delivered(path: Path) -> bool:
     with contextlib.suppress(HeadwaterError, OSError):
         return is_delivered(path)
     return False
-
-
-def _state_of(path: Path) -> tuple[object, ...]:
-    """What changes when somebody mends a segment, or the record of what was delivered of it."""
-    state: list[object] = []
-    for file in (path, path.with_suffix(ACK_SUFFIX)):
-        try:
-            found = file.stat()
-            state += [(found.st_dev, found.st_ino), (found.st_size, found.st_mtime_ns)]
-        except OSError:
-            state += [None, None]
-    return tuple(state)
 
 
 def _too_small_for(frame: Frame) -> Misconfigured:
