@@ -130,10 +130,11 @@ class TestDelivery:
         assert set(emitted) <= ids_in(parts)
         assert_in_order(parts)
         assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+        assert "producer_renewed" not in caplog.text  # the client mended each of them by itself
 
     @pytest.mark.parametrize("answer", [OUT_OF_ORDER], ids=["sequence out of order"])
     def test_a_producer_at_its_end_is_replaced_and_goes_on_from_what_was_acknowledged(
-        self, cluster: MockCluster, tmp_path: Path, answer: int
+        self, cluster: MockCluster, tmp_path: Path, answer: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         emitter = from_settings(settings_for(cluster.url("t"), tmp_path, batch_num_messages=100))
         emitted = filled(emitter, 300)
@@ -143,6 +144,9 @@ class TestDelivery:
         parts = topic_of(cluster)
         assert set(emitted) <= ids_in(parts)
         assert_in_order(parts)
+        # The cause is named, and not what befell the records behind it.
+        (renewed,) = {line for line in caplog.messages if "producer_renewed" in line}
+        assert "out of order sequence number" in renewed
 
 
 class TestOutage:
@@ -556,7 +560,7 @@ sys.exit(sum(os.waitpid(pid, 0)[1] != 0 for pid in children))
         assert left_in(tmp_path / "t") == 0
 
     def test_a_producer_id_that_takes_long_holds_nobody_up(
-        self, cluster: MockCluster, tmp_path: Path
+        self, cluster: MockCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         cluster.answer([TIMED_OUT] * 2, INIT_PRODUCER_ID)
         emitter = from_settings(settings_for(cluster.url("t"), tmp_path))
@@ -564,3 +568,4 @@ sys.exit(sum(os.waitpid(pid, 0)[1] != 0 for pid in children))
         emitter.emit(started(TRAIN))
         emitter.close()
         assert set(emitted) <= ids_in(topic_of(cluster))
+        assert "producer_renewed" not in caplog.text

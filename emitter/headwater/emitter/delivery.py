@@ -16,6 +16,10 @@ missing: nothing advances but on the broker's answer.
     no record can be taken (rights, topic)     delivery halts, is tried again, and says what to do
     producer at its end                        another one goes on from what was acknowledged
 
+What one emitter left cannot keep another's events back: each gets one batch in its turn, and while this
+process emits by itself, its own come first, and a share of the line that no one else's fill. An emitter
+with a file that cannot be read waits until that file is another one; all others go on.
+
 Not its business: adopting what dead processes left open, and when to stop.
 """
 
@@ -28,19 +32,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from headwater.emitter.acks import acknowledge
-from headwater.emitter.claims import claim
+from headwater.emitter.claims import Claim, claim
 from headwater.emitter.outgoing import Batch, Outgoing, Stream, is_delivered, waiting
 from headwater.emitter.parking import park
 from headwater.emitter.pruning import prune
+from headwater.emitter.setbacks import Setbacks
 from headwater.emitter.topic_writer import Failure, Means, TopicWriter
 from headwater.emitter.writer import now_us
-from headwater.schemas.errors import Corrupt, HeadwaterError, Retryable
+from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable
 from headwater.schemas.segment import Frame, SegmentReader, list_segments
 
 log = logging.getLogger("headwater.emitter")
 
 WINDOW_RECORDS = 20_000
 WINDOW_BYTES = 32 << 20
+# The part of it that others' events may take where a process delivers its own.
+OTHERS_SHARE = 10
 BATCH_RECORDS = 500
 BATCH_BYTES = 1 << 20
 # So often the thread lets go of the interpreter: a step that emits meanwhile must not wait for a batch.
@@ -57,8 +64,8 @@ BACKOFF_S = (0.5, 30.0)
 class Drain:
     """Delivers the segments in `directory`; for one thread.
 
-    `own` is the emitter of this process: its segments are claimed at once and kept. With `others` whatever
-    else nobody delivers is delivered, too.
+    `own` is the emitter of this process, `claimed` the right to deliver it where the caller has that already:
+    its segments are claimed first and kept. With `others` whatever else nobody delivers is delivered, too.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Drain:
         open_writer: Callable[[], TopicWriter],
         *,
         own: str | None = None,
+        claimed: Claim | None = None,
         others: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,13 +91,15 @@ class Drain:
         self._writer: TopicWriter | None = None
         self._emitters: dict[Path, str] = {}
         self._streams: dict[str, Stream] = {}
+        if own is not None and claimed is not None:
+            self._streams[own] = Stream(own, claimed)
+        self._setbacks = Setbacks()
         self._done: dict[Path, int] = {}
         # Whoever delivered before may have been killed before it removed anything.
         self._to_prune = True
-        self._outstanding = 0
-        self._outstanding_bytes = 0
-        # Values of which one was refused, and the one of them that is out by itself.
+        # Values of which one was refused, who waits for silence to send one, and the one out by itself.
         self._suspects: set[int] = set()
+        self._silence_for: Stream | None = None
         self._alone: tuple[Outgoing, Frame] | None = None
         self._looked = self._looked_at_others = self._written = self._pruned = -1e9
         self._progressed = monotonic()
@@ -103,7 +113,7 @@ class Drain:
     @property
     def outstanding(self) -> int:
         """How many records were sent and not answered."""
-        return self._outstanding
+        return sum(stream.out.records for stream in self._streams.values())
 
     @property
     def away(self) -> HeadwaterError | None:
@@ -119,7 +129,7 @@ class Drain:
     @property
     def damaged(self) -> list[HeadwaterError]:
         """What keeps single emitters' events from being delivered."""
-        return [stream.damaged for stream in self._streams.values() if stream.damaged is not None]
+        return self._setbacks.errors
 
     @property
     def owns(self) -> bool:
@@ -128,13 +138,20 @@ class Drain:
 
     @property
     def own_delivered(self) -> bool:
-        """Whether nothing of our own, or of what we sent for others, is left to deliver."""
-        if self._outstanding:
+        """Whether nothing of our own is left that could be delivered without a person."""
+        stream = self._streams.get(self._own or "")
+        if stream is not None and stream.out.records:
             return False
         self._looked = -1e9
         self._look(self._clock())
+        if self._own in self._setbacks:
+            return True
         own = [path for path, emitter in self._emitters.items() if emitter == self._own]
-        return all(path in self._done or not waiting(path) for path in own)
+        return all(path in self._done or not waiting(path).events for path in own)
+
+    def leave_others(self) -> None:
+        """Send nothing more for others: this process is about to end."""
+        self._others = False
 
     def delivered_of(self, segment_id: str) -> int:
         """How many frames of one of our own segments are safe elsewhere."""
@@ -168,14 +185,17 @@ class Drain:
         self._settle()
         self._write_down(None)
         self._prune(None)
-        for stream in self._streams.values():
-            for segment in stream.segments:
-                segment.rewind()
-            stream.claim.release(done=stream.emitter_id not in self._emitters.values())
-        self._streams.clear()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        try:
+            # Whoever goes on must not do so beside what is still on its way from here.
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        finally:
+            for stream in self._streams.values():
+                for segment in stream.segments:
+                    segment.rewind()
+                stream.claim.release(done=stream.emitter_id not in self._emitters.values())
+            self._streams.clear()
 
     # -- which segments ------------------------------------------------------------------
 
@@ -194,15 +214,33 @@ class Drain:
         paths = list_segments(self.directory)
         known = {path: self._emitters.get(path) or _emitter_of(path) for path in paths}
         self._emitters = {path: emitter for path, emitter in known.items() if emitter is not None}
-        for path, emitter in self._emitters.items():
-            if path in self._done:
+        self._try_again()
+        for path, emitter in sorted(self._emitters.items(), key=lambda one: one[1] != self._own):
+            if path in self._done or emitter in self._setbacks:
                 continue
-            stream = self._streams.get(emitter)
-            if stream is None and (emitter == self._own or (others and not is_delivered(path))):
-                stream = self._claimed(emitter)
-            if stream is not None:
-                stream.add(path)
+            try:
+                self._take_up(path, emitter, others=others)
+            except (HeadwaterError, OSError) as error:
+                self._setbacks.add(
+                    emitter, path, error if isinstance(error, HeadwaterError) else _unreadable(error)
+                )
         self._let_go()
+
+    def _take_up(self, path: Path, emitter: str, *, others: bool) -> None:
+        stream = self._streams.get(emitter)
+        if stream is None and (emitter == self._own or (others and not is_delivered(path))):
+            stream = self._claimed(emitter)
+        if stream is not None:
+            stream.add(path)
+
+    def _try_again(self) -> None:
+        """Go on with emitters of which a damaged file was mended, or moved away."""
+        for emitter, path, same in self._setbacks.take_changed():
+            stream = self._streams.get(emitter)
+            if stream is None or same:
+                continue  # the same file is read on from where it stands
+            for segment in [one for one in stream.segments if one.path == path]:
+                stream.lost(segment)
 
     def _claimed(self, emitter: str) -> Stream | None:
         try:
@@ -229,29 +267,60 @@ class Drain:
     # -- sending -------------------------------------------------------------------------
 
     def _send(self, now: float) -> bool:
+        if self._alone is not None and not self.outstanding:
+            self._alone = None  # it did not leave: no producer, or no room to keep it aside
         moved = False
-        for stream in list(self._streams.values()):
-            try:
-                while stream.damaged is None and self._send_of(stream):
-                    moved = True
-            except Corrupt as damage:
-                stream.damaged = damage
-                log.error("segment_damaged: %s", damage, extra={"emitter": stream.emitter_id})
-            except (HeadwaterError, OSError) as error:
-                self._halt(error if isinstance(error, HeadwaterError) else _unreadable(error))
-            if self._writer is not None and self._writer.failure is not None:
+        serving = self._in_turn()
+        while serving:
+            serving = [stream for stream in serving if self._serve(stream)]
+            moved = moved or bool(serving)
+            if self._not_before > now or (self._writer is not None and self._writer.failure is not None):
                 break
         if not moved and now - self._looked > EAGER_LOOK_S:
             # An emitter may have begun its next segment.
             self._looked = -1e9
         return moved
 
+    def _in_turn(self) -> list[Stream]:
+        """Whom to send for, and in which order."""
+        if self._silence_for is not None:
+            if self.outstanding:
+                return []
+            first, self._silence_for = self._silence_for.emitter_id, None
+        else:
+            first = self._own or ""
+        mine = self._own is not None and not self._others
+        found = [one for one in self._streams.values() if not mine or one.emitter_id == self._own]
+        return sorted(found, key=lambda one: one.emitter_id != first)
+
+    def _serve(self, stream: Stream) -> bool:
+        """Send one batch of a stream; whether there was one."""
+        if stream.emitter_id in self._setbacks or (self._silence_for is not None and self.outstanding):
+            return False
+        try:
+            return self._send_of(stream)
+        except Corrupt as damage:
+            self._setbacks.add(stream.emitter_id, Path(damage.place), damage)
+        except (HeadwaterError, OSError) as error:
+            self._halt(error if isinstance(error, HeadwaterError) else _unreadable(error))
+        return False
+
+    def _room_for(self, stream: Stream) -> int:
+        """How many more records of a stream may be on their way."""
+        records, size, line = WINDOW_RECORDS, WINDOW_BYTES, list(self._streams.values())
+        if self._own is not None and stream.emitter_id != self._own:
+            records, size = records // OTHERS_SHARE, size // OTHERS_SHARE
+            line = [one for one in line if one.emitter_id != self._own]
+        if self._alone is not None or sum(one.out.size for one in line) >= size:
+            return 0
+        return max(0, records - sum(one.out.records for one in line))
+
     def _send_of(self, stream: Stream) -> bool:
         """Send one batch of a stream, from its first segment that has frames; whether there was one."""
         # A later segment proves that an earlier one is complete, if it was known before that was read.
         for segment in list(stream.segments):
-            room = WINDOW_RECORDS - self._outstanding
-            if room <= 0 or self._outstanding_bytes >= WINDOW_BYTES or self._alone is not None:
+            room = self._room_for(stream)
+            if not room:
                 return False
             try:
                 frames = segment.read(min(room, BATCH_RECORDS), BATCH_BYTES)
@@ -261,18 +330,20 @@ class Drain:
                 stream.lost(segment)
                 return False
             if frames:
-                together = self._set_apart(segment, frames) if self._suspects else frames
+                together = self._set_apart(stream, segment, frames) if self._suspects else frames
                 return bool(together) and self._send_frames(segment, together)
             if not segment.in_sight:
                 return False
         return False
 
-    def _set_apart(self, segment: Outgoing, frames: list[Frame]) -> list[Frame]:
+    def _set_apart(self, stream: Stream, segment: Outgoing, frames: list[Frame]) -> list[Frame]:
         """What may go together: frames under no suspicion, or one that is, when nothing else is out."""
         first = next((at for at, frame in enumerate(frames) if hash(frame.value) in self._suspects), None)
         if first is None:
             return frames
-        kept = frames[:first] or ([] if self._outstanding else frames[:1])
+        kept = frames[:first] or ([] if self.outstanding else frames[:1])
+        if not kept:
+            self._silence_for = stream
         if kept and not first:
             self._alone = (segment, frames[0])
         if len(kept) < len(frames):
@@ -287,7 +358,7 @@ class Drain:
             except HeadwaterError:
                 segment.rewind()
                 raise
-        if not self._outstanding:
+        if not self.outstanding:
             self._progressed = self._clock()
         batch = Batch(writer)
         told, sent, send, poll = batch.told, batch.sent, writer.send, writer.poll
@@ -304,9 +375,9 @@ class Drain:
             if number % RECORDS_A_BREATH == 0:
                 poll(0)
         if batch.count:
-            segment.batches.append(batch)
-            self._outstanding += batch.count
-            self._outstanding_bytes += batch.size
+            segment.sent(batch)
+        elif failure is not None and failure.means is Means.WAIT and not self.outstanding:
+            self._halt(_too_small_for(frames[0]))
         return failure is None and writer.failure is None
 
     def _keep_aside(self, segment: Outgoing, frame: Frame, failure: Failure) -> bool:
@@ -337,20 +408,16 @@ class Drain:
 
     def _hear(self, wait_s: float) -> None:
         if self._writer is not None:
-            self._writer.poll(wait_s if self._outstanding else 0)
+            self._writer.poll(wait_s if self.outstanding else 0)
             self._settle()
 
     def _settle(self) -> None:
-        if not self._outstanding:
+        if not self.outstanding:
             return
-        for stream in self._streams.values():
-            for segment in stream.segments:
-                if segment.batches:
-                    records, size = segment.settle()
-                    self._outstanding -= records
-                    self._outstanding_bytes -= size
-                    self.delivered += records
-        if self._alone is not None and not self._outstanding:
+        for segment in self._segments():
+            if segment.batches:
+                self.delivered += segment.settle()
+        if self._alone is not None and not self.outstanding:
             self._suspects.discard(hash(self._alone[1].value))
             self._alone = None
 
@@ -361,7 +428,6 @@ class Drain:
         for segment in self._segments():
             if segment.batches:
                 segment.rewind()
-        self._outstanding = self._outstanding_bytes = 0
         if self._writer is not None:
             self._suspects |= self._writer.suspects
             self._writer.close()
@@ -400,7 +466,7 @@ class Drain:
             self._told.clear()
             if writer is not None:
                 writer.reached()
-        elif self._outage is None and self._outstanding and writer is not None:
+        elif self._outage is None and self.outstanding and writer is not None:
             why = writer.refused or writer.away
             if why is not None or now - self._progressed > STALLED_S:
                 self._outage = self._progressed
@@ -409,17 +475,17 @@ class Drain:
                     "delivery_waits: %s; events stay in %s until it answers",
                     why or f"{writer.topic} acknowledges nothing",
                     self.directory,
-                    extra={"outstanding": self._outstanding},
+                    extra={"outstanding": self.outstanding},
                 )
 
     # -- writing down --------------------------------------------------------------------
 
     def _write_down(self, now: float | None) -> None:
-        if now is not None and self._outstanding and now - self._written < WRITE_S:
+        if now is not None and self.outstanding and now - self._written < WRITE_S:
             return
         for segment in self._segments():
-            if segment.delivered != segment.written and not self._acknowledged(segment):
-                break
+            if segment.delivered != segment.written:
+                self._acknowledged(segment)
         for stream in self._streams.values():
             for segment in stream.finished():
                 self._done[segment.path] = segment.delivered
@@ -427,18 +493,17 @@ class Drain:
         if now is not None:
             self._written = now
 
-    def _acknowledged(self, segment: Outgoing) -> bool:
+    def _acknowledged(self, segment: Outgoing) -> None:
         """Write `.ack`; a disk that is full keeps us from it, and loses nothing."""
         try:
             acknowledge(segment.path, segment.delivered)
         except OSError as error:
             self._say_once(f"ack_not_written: {segment.path}: {error.strerror}")
-            return False
+            return
         segment.written = segment.delivered
-        return True
 
     def _prune(self, now: float | None) -> None:
-        closing = now is None and any(is_delivered(path) for path in self._emitters)
+        closing = now is None and any(_is_known_delivered(path) for path in self._emitters)
         if not closing and (not self._to_prune or (now is not None and now - self._pruned < PRUNE_S)):
             return
         self._to_prune = False
@@ -467,6 +532,19 @@ def _emitter_of(path: Path) -> str | None:
     with contextlib.suppress(HeadwaterError, OSError), SegmentReader(path) as reader:
         return reader.header.emitter_id
     return None
+
+
+def _is_known_delivered(path: Path) -> bool:
+    with contextlib.suppress(HeadwaterError, OSError):
+        return is_delivered(path)
+    return False
+
+
+def _too_small_for(frame: Frame) -> Misconfigured:
+    return Misconfigured(
+        f"kafka: a record of {len(frame.value):,} bytes has no room in the client's queue, which is empty",
+        remedy="raise queue.buffering.max.kbytes under `kafka:` in headwater.yaml",
+    )
 
 
 def _unreadable(error: OSError) -> Retryable:

@@ -2,26 +2,30 @@
 
 `append` keeps the event in this process's segment, as `Spool` does, and waits for no network. A thread
 of this process, begun with the first event, delivers what the spool holds (`headwater.emitter.delivery`).
-Where Kafka's client is not installed, or the broker is away, events stay where they are: the next process
-of this spool, or `headwater drain`, delivers them.
+The right to deliver its own is taken before the first event, ahead of every other process, and given back
+where Kafka's client is not installed. There, or while the broker is away, events stay where they are: the
+next process of this spool, or `headwater drain`, delivers them.
 
 `confirm` is what mode `sync` adds: it returns once the broker has acknowledged an event. `close` seals,
-then waits `drain_on_exit_s` at most, and says what it left.
+then waits `drain_on_exit_s` at most for this process's own events, and says what it left.
 
 A forked child opens a sink of its own; of its parent's it closes the descriptors and touches nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.emitter import kafka_settings
 from headwater.emitter.acks import acknowledged
+from headwater.emitter.claims import Claim, claim
 from headwater.emitter.settings import Settings
 from headwater.emitter.sinks import Position
 from headwater.emitter.spool import Spool
@@ -39,6 +43,8 @@ IDLE_S = 0.5
 # What the thread may take beyond the deadline to give back what it holds.
 LEAVE_S = 6.0
 FAILED_S = 5.0
+# So long a process that ends, and has delivered its own, hears what becomes of what it sent for others.
+OTHERS_S = 0.5
 
 # Python locks a module while it is imported, and a process forked meanwhile would wait for that lock
 # for ever: no thread of it imports. So a fork waits until our thread has imported what it needs.
@@ -57,6 +63,8 @@ class DrainedSpool:
         self._drain_on_exit_s = settings.drain_on_exit_s
         self._sync_timeout_s = settings.sync_timeout_s
         self._drain_of = _Opener(settings, spool, others=others)
+        self._claim: Claim | None = None
+        self._claimed = False
         self._drain: Drain | None = None
         self._thread: threading.Thread | None = None
         self._asleep = True
@@ -71,10 +79,18 @@ class DrainedSpool:
         return self._spool.kept
 
     def append(self, value: bytes) -> Position:
+        if not self._claimed:
+            self._claim_own()
         position = self._spool.append(value)
         if self._asleep:
             self._rouse()
         return position
+
+    def _claim_own(self) -> None:
+        self._claimed = True
+        # On a full disk the drain tries again.
+        with contextlib.suppress(OSError):
+            self._claim = claim(self._spool.directory, self._spool.emitter_id)
 
     def confirm(self, position: Position, *, patient: bool = True) -> bool:
         """Whether the broker has acknowledged the event within `sync_timeout_s`.
@@ -115,13 +131,15 @@ class DrainedSpool:
             self._thread.join(self._drain_on_exit_s + LEAVE_S)
         elif self._spool.kept:
             self._deliver()  # no thread can be started any more: the interpreter is leaving
+        elif self._claim is not None:
+            self._claim.release(done=True)
         self._say_what_is_left()
 
     def _say_what_is_left(self) -> None:
         from headwater.emitter.outgoing import waiting
 
         segments = self._drain_of.segments()
-        left = sum(waiting(path) for path in segments)
+        left = sum(waiting(path).events for path in segments)
         if left:
             log.warning(
                 "events_left_in_spool: %d in %s; the next process, or `headwater drain`, sends them",
@@ -146,29 +164,40 @@ class DrainedSpool:
     def _deliver(self) -> None:
         """The thread: deliver until told to stop, and then until all is delivered or the time is up."""
         try:
-            drain = self._drain = self._drain_of()
+            drain = self._drain = self._drain_of(self._claim)
         except (HeadwaterError, OSError) as error:
+            if self._claim is not None:
+                self._claim.release()
             log.error("drain_not_begun: %s; events stay in %s", error, self._spool.directory)
             return
         try:
-            while not self._is_over(drain):
-                self._turn(drain)
+            while self._guarded(lambda: self._turn(drain)):
+                continue
         finally:
-            drain.close()
+            self._guarded(drain.close)
             self._tell()
 
-    def _turn(self, drain: Drain) -> None:
+    def _guarded(self, work: Callable[[], bool | None]) -> bool | None:
+        """Whatever fails, events are safe in the spool, and the thread must not end over it."""
         try:
-            before = drain.delivered
-            moved = drain.turn(POLL_S)
-            if drain.delivered != before:
-                self._tell()
-            if not moved and not drain.outstanding:
-                self._sleep()
+            return work()
         except Exception:
-            # Whatever it is, events are safe in the spool, and the thread must not end over it.
             log.exception("drain_failed", extra={"directory": str(self._spool.directory)})
-            self._wake.wait(FAILED_S)
+        # Told to end, it comes back at once and not for ever.
+        self._wake.wait(FAILED_S if self._deadline is None else POLL_S)
+        return self._deadline is None or time.monotonic() < self._deadline
+
+    def _turn(self, drain: Drain) -> bool:
+        """Deliver what can be delivered now; whether to go on."""
+        if self._is_over(drain):
+            return False
+        before = drain.delivered
+        moved = drain.turn(POLL_S)
+        if drain.delivered != before:
+            self._tell()
+        if not moved and not drain.outstanding:
+            self._sleep()
+        return True
 
     def _sleep(self) -> None:
         self._asleep = True
@@ -183,7 +212,11 @@ class DrainedSpool:
     def _is_over(self, drain: Drain) -> bool:
         if self._deadline is None:
             return False
-        return time.monotonic() >= self._deadline or drain.own_delivered
+        now, began = time.monotonic(), self._deadline - self._drain_on_exit_s
+        drain.leave_others()
+        if now >= self._deadline:
+            return True
+        return drain.own_delivered and (not drain.outstanding or now - began >= OTHERS_S)
 
     def _tell(self) -> None:
         with self._heard:
@@ -199,7 +232,7 @@ class _Opener:
         self._spool = spool
         self._others = others
 
-    def __call__(self) -> Drain:
+    def __call__(self, claimed: Claim | None) -> Drain:
         drain = _delivery(self._settings)
         # Alone in its records' way, a single one must not wait for company.
         linger = {"linger.ms": 0} if self._settings.mode == "sync" else {}
@@ -207,6 +240,7 @@ class _Opener:
             self._spool.directory,
             lambda: opened(self._settings, **linger),
             own=self._spool.emitter_id,
+            claimed=claimed,
             others=self._others,
         )
 

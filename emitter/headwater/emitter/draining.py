@@ -2,7 +2,8 @@
 
 Whatever nobody delivers is delivered here: what dead processes left (their segments are adopted first),
 and what living ones write whose own thread does not deliver, as where Kafka's client is not installed.
-Killing it is harmless: what it had sent and not written down is sent again.
+What cannot be read is a problem that is told, also where nothing else is left. Killing it is harmless:
+what it had sent and not written down is sent again.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING
 from headwater.emitter.adoption import adopt
 from headwater.emitter.drained import drain_of, opened
 from headwater.emitter.outgoing import waiting
-from headwater.emitter.parking import parked, release
+from headwater.emitter.parking import Parked, by_itself, parked, release, unreadable
 from headwater.emitter.settings import Settings
 from headwater.schemas.errors import HeadwaterError, Misconfigured, Retryable
 from headwater.schemas.segment import list_segments
 
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError, Message
+    from confluent_kafka import KafkaError
 
     from headwater.emitter.delivery import Drain
 
@@ -36,7 +37,8 @@ COUNT_S = 0.5
 class Drained:
     """What became of a spool's events: delivered now, kept aside now, and left in it.
 
-    `aside` is how many are kept aside in all, `problem` why some are left where that is known.
+    `aside` is how many are kept aside in all, `problem` why some are left where that is known. With a
+    problem more may be left than `left` says: what cannot be read cannot be counted.
     """
 
     delivered: int
@@ -69,18 +71,25 @@ def drain(
             problem = _drain_once(running, directory, patience_s, stopping, report)
     finally:
         running.close()
+    return _drained(directory, running.delivered, running.parked, problem)
+
+
+def _drained(directory: Path, delivered: int, aside_now: int, problem: HeadwaterError | None) -> Drained:
+    left = [waiting(path) for path in list_segments(directory)]
+    cut = unreadable(directory)
+    found = [one.problem for one in left if one.problem is not None] + cut
     return Drained(
-        delivered=running.delivered,
-        parked=running.parked,
-        left=left_in(directory),
-        aside=len(parked(directory)),
-        problem=problem,
+        delivered=delivered,
+        parked=aside_now,
+        left=sum(one.events for one in left),
+        aside=len(parked(directory)) + len(cut),
+        problem=problem or next(iter(found), None),
     )
 
 
 def left_in(directory: Path) -> int:
-    """How many events of a spool are not known to be delivered."""
-    return sum(waiting(path) for path in list_segments(directory))
+    """How many events of a spool are not known to be delivered, as far as they can be read."""
+    return sum(waiting(path).events for path in list_segments(directory))
 
 
 def _drain_once(
@@ -109,7 +118,7 @@ def _drain_once(
             return running.away
         if left and now - moved_at > patience_s:
             return _why(running, directory, patience_s)
-    return running.damaged[0] if left and running.damaged else None
+    return running.damaged[0] if running.damaged else None
 
 
 def _why(running: Drain, directory: Path, patience_s: float) -> HeadwaterError:
@@ -142,43 +151,56 @@ def _follow(
     until = time.monotonic() + settings.drain_on_exit_s
     while running.outstanding and time.monotonic() < until:
         running.turn(TURN_S)
-    return running.halted or running.away
+    return running.halted or running.away or next(iter(running.damaged), None)
 
 
-def send_parked(settings: Settings, *, patience_s: float = PATIENCE_S) -> Drained:
-    """Send what is kept aside again, one by one; what the topic takes now is kept aside no longer."""
+def send_parked(
+    settings: Settings,
+    *,
+    patience_s: float = PATIENCE_S,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Drained:
+    """Send what is kept aside again, one by one; what the topic takes now is kept aside no longer.
+
+    Ends early once `stopping`: what is on its way then stays aside, and is sent again another time.
+    """
     directory = settings.log.absolute()
-    delivered, problem = 0, None
-    for one in parked(directory):
-        writer = opened(settings, **{"linger.ms": 0})
-        answers: list[KafkaError | None] = []
-
-        def told(
-            error: KafkaError | None, message: Message, answers: list[KafkaError | None] = answers
-        ) -> None:
-            answers.append(error)
-
-        try:
-            failure = writer.send(one.value, one.append_time, told)
-            until = time.monotonic() + patience_s
-            while failure is None and not answers and time.monotonic() < until:
-                writer.poll(TURN_S)
-            if answers == [None]:
+    delivered = 0
+    problem: HeadwaterError | None = None
+    with by_itself(directory) as alone:
+        if not alone:
+            problem = Retryable(
+                f"another process sends what is kept aside in {directory}", remedy="wait until it has ended"
+            )
+        for one in parked(directory) if alone else []:
+            if stopping():
+                break
+            answered, refused = _sent_again(settings, one, patience_s, stopping)
+            if answered and refused is None:
                 release(one)
                 delivered += 1
-                continue
-            if failure is None and answers and answers[0] is not None:
-                failure = writer.failure_of(answers[0])
-            late = Retryable(f"{writer.topic} did not answer for {patience_s:g} s", remedy="try again later")
-            problem = failure.error if failure is not None else writer.refused or late
-            if failure is None:
+            problem = refused or problem
+            if not answered:
                 break
-        finally:
-            writer.close()
-    return Drained(
-        delivered=delivered,
-        parked=0,
-        left=left_in(directory),
-        aside=len(parked(directory)),
-        problem=problem,
-    )
+    return _drained(directory, delivered, 0, problem)
+
+
+def _sent_again(
+    settings: Settings, one: Parked, patience_s: float, stopping: Callable[[], bool]
+) -> tuple[bool, HeadwaterError | None]:
+    """Whether the topic answered for one event, and why it is not in the topic."""
+    writer = opened(settings, **{"linger.ms": 0})
+    answers: list[KafkaError | None] = []
+    try:
+        failure = writer.send(one.value, one.append_time, lambda error, message: answers.append(error))
+        until = time.monotonic() + patience_s
+        while failure is None and not answers and time.monotonic() < until and not stopping():
+            writer.poll(TURN_S)
+        if answers and answers[0] is not None:
+            failure = writer.failure_of(answers[0])
+        if answers or failure is not None:
+            return True, None if failure is None else failure.error
+        late = Retryable(f"{writer.topic} did not answer for {patience_s:g} s", remedy="try again later")
+        return False, writer.refused or (None if stopping() else late)
+    finally:
+        writer.close()

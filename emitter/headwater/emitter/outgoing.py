@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headwater.emitter.acks import acknowledged
 from headwater.emitter.claims import Claim
-from headwater.schemas.errors import Corrupt, HeadwaterError
+from headwater.schemas.errors import Corrupt, HeadwaterError, Retryable
 from headwater.schemas.segment import FRAME_HEADER_BYTES, Frame, SegmentReader, read_seal
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
     from headwater.emitter.topic_writer import TopicWriter
+
+
+class Tally:
+    """How many records were sent and not answered for, and their bytes."""
+
+    __slots__ = ("records", "size")
+
+    def __init__(self) -> None:
+        self.records = self.size = 0
 
 
 class Batch:
@@ -46,7 +55,8 @@ class Batch:
         """What became of one record."""
         if error is None:
             self.left -= 1
-        else:
+        elif self._writer.failure is None or not error.name().startswith("_PURGE"):
+            # What is given up because of another record's failure says nothing about the cause.
             self._writer.failed(error, message)
 
 
@@ -54,11 +64,12 @@ class Outgoing:
     """One segment being delivered.
 
     `delivered` frames from the first are safe elsewhere, `written` of them according to the
-    file beside the segment.
+    file beside the segment. `out` tells what is on its way, here and in the emitter's other segments.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, out: Tally) -> None:
         self.path = path
+        self.out = out
         self.segment_id = path.stem
         self.delivered = self.written = acknowledged(path)
         self.batches: deque[Batch] = deque()
@@ -110,21 +121,34 @@ class Outgoing:
         self._reader = reader
         return reader
 
-    def settle(self) -> tuple[int, int]:
-        """Take what is done off the line; how many records that were, and how many bytes."""
-        records = size = 0
+    def sent(self, batch: Batch) -> None:
+        """The next frames are on their way."""
+        self.batches.append(batch)
+        self.out.records += batch.count
+        self.out.size += batch.size
+
+    def settle(self) -> int:
+        """Take what is done off the line; how many records that were."""
+        records = 0
         while self.batches and not self.batches[0].left:
-            batch = self.batches.popleft()
+            batch = self._taken_off()
             self.delivered, self._byte = batch.end, batch.byte
-            records, size = records + batch.count, size + batch.size
-        return records, size
+            records += batch.count
+        return records
+
+    def _taken_off(self) -> Batch:
+        batch = self.batches.popleft()
+        self.out.records -= batch.count
+        self.out.size -= batch.size
+        return batch
 
     def rewind(self) -> None:
         """Forget what was sent and not acknowledged: it is sent again."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self.batches.clear()
+        while self.batches:
+            self._taken_off()
 
     def skip(self, frame: Frame) -> None:
         """Count a frame as handled that was not sent; only for the first that is not delivered."""
@@ -139,14 +163,14 @@ class Stream:
         self.emitter_id = emitter_id
         self.claim = claim
         self.segments: list[Outgoing] = []
+        self.out = Tally()
         self._known: set[Path] = set()
-        self.damaged: HeadwaterError | None = None
 
     def add(self, path: Path) -> None:
         """A segment of this emitter that is not known yet; ids ascend, so it is mostly the last."""
         if path in self._known:
             return
-        self.segments.append(Outgoing(path))
+        self.segments.append(Outgoing(path, self.out))
         self._known.add(path)
         self.segments.sort(key=lambda one: one.segment_id)
 
@@ -167,7 +191,7 @@ class Stream:
 
 
 def is_delivered(path: Path) -> bool:
-    """Whether nothing of the segment is left to deliver, or it is gone."""
+    """Whether nothing of the segment is left to deliver, or it is gone; raises what `acknowledged` does."""
     try:
         seal = read_seal(path)
         return seal is not None and acknowledged(path) >= seal.frames
@@ -175,19 +199,38 @@ def is_delivered(path: Path) -> bool:
         return True
 
 
-def waiting(path: Path) -> int:
-    """How many events of a segment are not known to be delivered; damaged ones are not counted."""
+class Waiting(NamedTuple):
+    """How many events of a segment are not known to be delivered, as far as it can be read.
+
+    With a `problem` there may be more, and a person has to see to it.
+    """
+
+    events: int
+    problem: HeadwaterError | None = None
+
+
+def waiting(path: Path) -> Waiting:
+    """What of a segment is left to deliver; nothing when it is gone. Raises `OSError`."""
+    problem: HeadwaterError | None = None
+    acked = 0
+    try:
+        acked = acknowledged(path)
+    except HeadwaterError as unreadable:
+        problem = unreadable
     try:
         seal = read_seal(path)
-        acked = acknowledged(path)
         if seal is not None:
-            return max(0, seal.frames - acked)
+            return Waiting(max(0, seal.frames - acked), problem)
         with SegmentReader(path) as reader:
             try:
                 while reader.read():
                     continue
-            except Corrupt:
-                pass
-            return max(0, reader.offset - acked)
-    except (HeadwaterError, FileNotFoundError):
-        return 0
+            except Corrupt as damage:
+                problem = problem or damage
+            return Waiting(max(0, reader.offset - acked), problem)
+    except FileNotFoundError:
+        return Waiting(0)
+    except Retryable:
+        return Waiting(0)  # begun, and without a header yet
+    except HeadwaterError as unreadable:
+        return Waiting(0, unreadable)

@@ -46,15 +46,18 @@ def drain(
 
     Steps deliver what they emit by themselves. This is for what they left: a broker that was
     away, processes that were killed, machines without Kafka's client. It closes what dead
-    processes left open, and ends with 0 when nothing is left.
+    processes left open, and ends with 0 when nothing is left. What cannot be read is told, and
+    ends it with 5.
     """
     from headwater.emitter.draining import drain as deliver
     from headwater.emitter.draining import send_parked
 
+    if follow and parked:
+        raise click.UsageError("--parked sends what is kept aside once: leave out --follow")
     settings = writing(ctx, log, config)
     with _stoppable() as stopping, _display() as report:
         if parked:
-            done = send_parked(settings, patience_s=timeout)
+            done = send_parked(settings, patience_s=timeout, stopping=stopping)
         else:
             done = deliver(settings, follow=follow, patience_s=timeout, stopping=stopping, report=report)
     if as_json:
@@ -85,7 +88,8 @@ def _code(done: Drained) -> int:
 def _told(done: Drained) -> Iterator[Line]:
     words = [f"{done.delivered:,} events delivered"]
     words += [f"{done.left:,} left in the spool"] if done.left else []
-    yield [(", ".join(words) if done.delivered or done.left else "nothing to deliver", "")]
+    nothing = "nothing to deliver" if done.problem is None else "nothing delivered"
+    yield [(", ".join(words) if done.delivered or done.left else nothing, "")]
     if done.aside:
         yield [
             (f"{done.aside:,} events are kept aside: the topic did not take them", "yellow"),
