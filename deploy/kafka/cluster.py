@@ -24,6 +24,7 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -40,6 +41,7 @@ POM = HERE / "pom.xml"
 STARTED = "Kafka Server started"
 START_DEADLINE_S = 90.0
 STOP_DEADLINE_S = 30.0
+PORTS = (15_000, 30_000)
 MAX_RECORD_BYTES = 10 << 20
 # A broker for a laptop: it starts in seconds and stays below half a gigabyte.
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -360,13 +362,17 @@ def _run_java(classpath: str, *command: str) -> None:
 
 
 def _free_ports(brokers: int, each: int) -> list[list[int]]:
-    """Ports for every broker: client, controller, further ones; held open together, so that all differ."""
+    """Ports for every broker: client, controller, further ones; held open together, so that all differ.
+
+    From below those that the system gives to connections: one of these might take it before the broker does.
+    """
     with contextlib.ExitStack() as held:
-        found = []
-        for _ in range(each * brokers):
+        found: list[int] = []
+        while len(found) < each * brokers:
             probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            found.append(int(probe.getsockname()[1]))
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", random.randrange(*PORTS)))
+                found.append(int(probe.getsockname()[1]))
     return [found[at : at + each] for at in range(0, len(found), each)]
 
 
