@@ -14,17 +14,24 @@ from pathlib import Path
 
 import pytest
 
+from headwater.emitter.acks import acknowledge, acknowledged
+from headwater.emitter.adoption import _Locks, adopt
 from headwater.emitter.draining import left_in
 from headwater.emitter.emitter import Emitter, KeptAside, Unconfirmed, from_settings
+from headwater.emitter.files import LocalFiles
 from headwater.emitter.governing import state
 from headwater.emitter.kafka_settings import producer_settings
 from headwater.emitter.parking import parked
+from headwater.emitter.pruning import prune
+from headwater.emitter.settings import Settings, SpoolLimits
 from headwater.emitter.sinks import SinkClosed
+from headwater.emitter.spool import Spool
 from headwater.emitter.topic import topic_of
 from headwater.schemas.errors import Misconfigured
 from headwater.schemas.events import AssetDescribed, AssetRef
+from headwater.schemas.segment import SEAL_BYTES, list_segments, read_seal
 from tests.support.mock_kafka import MockCluster, mock_cluster
-from tests.support.spool import START_US, created, log_of, run_named
+from tests.support.spool import START_US, FailingFiles, created, log_of, run_named, started
 from tests.support.topics import eventually, ids_in, settings_for, values_of
 
 TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD = 10, 32, 87
@@ -252,3 +259,129 @@ class TestRefusal:
         with pytest.raises(Misconfigured, match="a user or a password") as refused:
             topic_of(url)
         assert "ss" not in str(refused.value).replace("password", "")
+
+
+class TestPruning:
+    """What was delivered goes, but what an adopter must read stays."""
+
+    def test_the_start_of_an_open_run_stays_while_its_emitter_is_between_two_segments(
+        self, tmp_path: Path
+    ) -> None:
+        emitter = _emitter(tmp_path, segment_bytes=4096, max_bytes=12_000)
+        emitter.emit(started(TRAIN))
+        number = 0
+        while emitter.emit(created(TRAIN, number)) is not None:
+            number += 1
+        sealed = _all_sealed_and_acknowledged(tmp_path, emitter)
+        assert prune(tmp_path) == sealed[1:]
+        # It goes on, and is killed.
+        eventually(lambda: emitter.emit(created(TRAIN, number)) is not None, "there is room again", 10.0)
+        emitter._sink.close()  # type: ignore[union-attr]
+        path = list_segments(tmp_path)[-1]
+        path.write_bytes(path.read_bytes()[:-SEAL_BYTES])
+        assert [adopted.aborted for adopted in adopt(tmp_path)] == [(TRAIN.id,)]
+        # An adopted emitter has no run open any more.
+        _acknowledge_all(tmp_path)
+        assert len(prune(tmp_path)) == 2
+        assert list_segments(tmp_path) == []
+
+    def test_everything_of_an_emitter_that_said_its_last_word_goes(self, tmp_path: Path) -> None:
+        emitter = _emitter(tmp_path)
+        emitter.emit(started(TRAIN))
+        for number in range(20):
+            emitter.emit(created(TRAIN, number))
+        emitter.close()
+        _acknowledge_all(tmp_path)
+        assert len(prune(tmp_path)) > 3
+        assert list_segments(tmp_path) == []
+
+    def test_a_sealed_segment_is_read_once_however_often_is_pruned(self, tmp_path: Path) -> None:
+        emitter = _emitter(tmp_path)
+        emitter.emit(started(TRAIN))
+        for number in range(60):
+            emitter.emit(created(TRAIN, number))
+        first, *others = _all_sealed_and_acknowledged(tmp_path, emitter, but=1)
+        assert prune(tmp_path) == others
+        damaged = bytearray(first.read_bytes())
+        damaged[len(damaged) // 2] ^= 0xFF
+        first.write_bytes(damaged)
+        # Read again, it would be found damaged.
+        assert prune(tmp_path) == []
+        assert first.exists()
+
+    def test_one_file_that_cannot_be_read_hinders_no_other(self, tmp_path: Path) -> None:
+        for name in ("a", "b", "c"):
+            emitter = _emitter(tmp_path)
+            emitter.emit(started(run_named(name)))
+            emitter.close()
+        _acknowledge_all(tmp_path)
+        first, second, third = list_segments(tmp_path)
+        first.with_suffix(".ack").write_text("many")
+        second.with_suffix(".ack").unlink()
+        second.with_suffix(".ack").mkdir()
+        with pytest.raises(Misconfigured, match="many"):
+            prune(tmp_path)
+        assert list_segments(tmp_path) == [first, second]
+        assert not third.exists()
+
+
+class TestAdoption:
+    def test_the_number_of_acknowledged_frames_is_cut_back_on_the_disk_before_anything_is_appended(
+        self, tmp_path: Path
+    ) -> None:
+        emitter = _emitter(tmp_path)
+        emitter.emit(started(TRAIN))
+        emitter._sink.close()  # type: ignore[union-attr]
+        (path,) = list_segments(tmp_path)
+        path.write_bytes(path.read_bytes()[:-SEAL_BYTES])
+        (tmp_path / "open" / path.stem).touch()
+        acknowledge(path, 100)
+        files = FailingFiles()
+        assert [adopted.frames for adopted in adopt(tmp_path, files=files)] == [2]
+        assert acknowledged(path) == 1
+        before = files.calls[: files.calls.index("write")]
+        assert before[-2:] == ["sync", "sync_folder"]
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_a_child_forked_while_a_segment_is_adopted_keeps_no_lock(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.touch()
+        (ready, ready_end), (looked, looked_end) = os.pipe(), os.pipe()
+        with _Locks(LocalFiles()) as locks:
+            assert locks.take(path)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                os.write(ready_end, b"!")
+                os.read(looked, 1)
+                os._exit(0)
+            os.read(ready, 1)
+        with _Locks(LocalFiles()) as again:
+            taken = again.take(path)
+        os.write(looked_end, b"!")
+        for end in (ready, ready_end, looked, looked_end):
+            os.close(end)
+        os.waitpid(child, 0)
+        assert taken
+
+
+def _emitter(directory: Path, *, segment_bytes: int = 4096, max_bytes: int = 0) -> Emitter:
+    limits = SpoolLimits(segment_bytes=segment_bytes, max_bytes=max_bytes)
+    return Emitter(Settings(), lambda emitter: Spool(directory, emitter_id=emitter, limits=limits))
+
+
+def _acknowledge_all(directory: Path) -> list[Path]:
+    """What is sealed, acknowledged in full."""
+    seals = {path: read_seal(path) for path in list_segments(directory)}
+    for path, seal in seals.items():
+        if seal is not None:
+            acknowledge(path, seal.frames)
+    return [path for path, seal in seals.items() if seal is not None]
+
+
+def _all_sealed_and_acknowledged(directory: Path, emitter: Emitter, *, but: int = 0) -> list[Path]:
+    emitter._sink.flush()  # type: ignore[union-attr]
+    sealed = _acknowledge_all(directory)
+    assert len(sealed) == len(list_segments(directory)) - but
+    assert len(sealed) > 1
+    return sealed
