@@ -76,8 +76,8 @@ _UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
 _REMEDIES = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "give this user the right to WRITE to the topic",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "give this user IDEMPOTENT_WRITE on the cluster",
-    KafkaError._UNKNOWN_TOPIC: "`headwater topics create` makes the topic; or name another in `log`",
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "`headwater topics create` makes the topic; or name another in `log`",
+    KafkaError._UNKNOWN_TOPIC: "make the topic (`headwater topics create`), or name another in `log`",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "make the topic (`headwater topics create`), or name another in `log`",
     KafkaError.MSG_SIZE_TOO_LARGE: f"set the topic's max.message.bytes to {MAX_RECORD_BYTES}",
     KafkaError.INVALID_RECORD: "see to the topic's cleanup.policy and to what the broker checks of a record",
     KafkaError.INVALID_TIMESTAMP: "see to this machine's clock and to the topic's message.timestamp.*",
