@@ -17,18 +17,20 @@ Damage before the end is never touched: the segment is reported and left for a p
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from headwater.emitter.acks import acknowledge, acknowledged
+from headwater.emitter.acks import ACK_SUFFIX, acknowledge, acknowledged
 from headwater.emitter.files import FileOperations, LocalFiles
 from headwater.emitter.writer import OPEN_FOLDER, UNBEGUN_SUFFIX, created_us, now_us, write_all
 from headwater.schemas import jsontext
@@ -55,6 +57,7 @@ FIRST_EVENT_DEADLINE_S = 0.5
 FIRST_EVENT_BYTES = 64 << 20
 UNBEGUN_AGE_S = 60.0
 _CHANGES = (b'"START"', b'"COMPLETE"', b'"FAIL"', b'"ABORT"')
+_live: weakref.WeakSet[_Locks] = weakref.WeakSet()
 REASON = "the process ended without closing its runs"
 
 
@@ -174,11 +177,12 @@ def _adopt_all(
 
 
 class _Locks:
-    """The locked files of one emitter; all are given back at the end."""
+    """The locked files of one emitter; all are given back at the end, and by a forked child at once."""
 
     def __init__(self, files: FileOperations) -> None:
         self.files = files
         self.open: dict[Path, int] = {}
+        _live.add(self)
 
     def __enter__(self) -> _Locks:
         return self
@@ -193,14 +197,22 @@ class _Locks:
             file = self.files.open(path)
         except FileNotFoundError:
             return False
-        if not self.files.lock(file) or os.fstat(file).st_nlink == 0:
-            self.files.close(file)
-            return False
+        # Known before it is locked, so that a fork in between leaves no lock in the child.
         self.open[path] = file
+        if not self.files.lock(file) or os.fstat(file).st_nlink == 0:
+            self.release(path)
+            return False
         return True
 
     def release(self, path: Path) -> None:
         self.files.close(self.open.pop(path))
+
+    def disown(self) -> None:
+        """In a forked child: close the descriptors. The locks are its parent's, which go on with theirs."""
+        while self.open:
+            _, file = self.open.popitem()
+            with contextlib.suppress(OSError):
+                os.close(file)
 
 
 class _Headers:
@@ -265,6 +277,8 @@ class Left:
     def __init__(self, emitter_id: str) -> None:
         self.emitter_id = emitter_id
         self.open: dict[str, bytes] = {}
+        #: Runs that ended here, and were not seen to begin.
+        self.ended: set[str] = set()
         self.last: Frame | None = None
         self.adoptions: set[bytes] = set()
 
@@ -295,12 +309,19 @@ class Left:
             return
         if document.get("eventType") == "START":
             self.open[run_id] = value
-        elif document.get("eventType") in ("COMPLETE", "FAIL", "ABORT"):
-            self.open.pop(run_id, None)
+        elif document.get("eventType") not in ("COMPLETE", "FAIL", "ABORT"):
+            return
+        elif self.open.pop(run_id, None) is None:
+            self.ended.add(run_id)
+
+    @property
+    def final(self) -> bool:
+        """Whether the emitter said that nothing comes after what was read."""
+        return self.last is not None and _is_final(self.last.value)
 
     def aborts(self) -> Iterator[tuple[str, bytes]]:
         """The ABORT events to write, in the order of their STARTs: bytes that depend on nothing else."""
-        if self.last is None or _is_final(self.last.value):
+        if self.last is None or self.final:
             return
         last_id = hashlib.sha256(self.last.value).hexdigest()
         emitter = _named_uuid(hash128("adoption", self.emitter_id, last_id))
@@ -401,6 +422,16 @@ def _sealed_meanwhile(path: Path, files: FileOperations) -> bool:
     return True
 
 
+def _sync_ack(path: Path, files: FileOperations) -> None:
+    """On the disk before anything is appended: else power loss may leave the old number beside new frames."""
+    file = files.open(path.with_suffix(ACK_SUFFIX))
+    try:
+        files.sync(file)
+    finally:
+        files.close(file)
+    files.sync_folder(path.parent)
+
+
 def _adopt_one(path: Path, locks: _Locks, aborts: list[tuple[str, bytes]], now: int) -> Adopted:
     """Every durable effect of adopting one segment, in order; the table above says what a crash leaves."""
     file, files = locks.open[path], locks.files
@@ -415,6 +446,7 @@ def _adopt_one(path: Path, locks: _Locks, aborts: list[tuple[str, bytes]], now: 
     if acknowledged(path) > frames:
         # Power loss took delivered frames; what is appended now stands at their numbers and is not delivered.
         acknowledge(path, frames)
+        _sync_ack(path, files)
     for _, value in aborts:
         write_all(files, file, frame := encode_frame(value, now))
         frames, end = frames + 1, end + len(frame)
@@ -468,3 +500,12 @@ def _age_of(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+
+
+def _disown_inherited() -> None:
+    for locks in list(_live):
+        locks.disown()
+    _live.clear()
+
+
+os.register_at_fork(after_in_child=_disown_inherited)

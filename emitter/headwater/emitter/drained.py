@@ -15,21 +15,22 @@ A forked child opens a sink of its own; of its parent's it closes the descriptor
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headwater.emitter import kafka_settings
+from headwater.emitter import kafka_settings, parking
 from headwater.emitter.acks import acknowledged
 from headwater.emitter.claims import Claim, claim
 from headwater.emitter.settings import Settings
 from headwater.emitter.sinks import Position
 from headwater.emitter.spool import Spool
-from headwater.schemas.errors import HeadwaterError, Misconfigured
+from headwater.schemas.errors import HeadwaterError, Misconfigured, Rejected, Retryable
 
 if TYPE_CHECKING:
     from headwater.emitter.delivery import Drain
@@ -73,6 +74,8 @@ class DrainedSpool:
         self._deadline: float | None = None
         self._progress = 0
         self._gave_up_at = -1
+        # Why nothing is delivered, as the thread saw it last.
+        self._problem: HeadwaterError | None = None
 
     @property
     def kept(self) -> int:
@@ -92,23 +95,45 @@ class DrainedSpool:
         with contextlib.suppress(OSError):
             self._claim = claim(self._spool.directory, self._spool.emitter_id)
 
-    def confirm(self, position: Position, *, patient: bool = True) -> bool:
-        """Whether the broker has acknowledged the event within `sync_timeout_s`.
+    def confirm(self, positions: Sequence[Position], *, patient: bool = True) -> list[HeadwaterError | None]:
+        """Why the broker has not acknowledged each event within `sync_timeout_s`; None where it has.
 
-        When it has not, the event is in the spool all the same and will be delivered. Unless `patient`,
-        nobody waits again until something was delivered after all.
+        One that was not acknowledged is in the spool all the same and will be delivered, one that the
+        broker refused is kept aside. Unless `patient`, nobody waits again until something was delivered.
         """
-        if not patient and self._gave_up_at == self._progress:
-            return self._is_delivered(position)
+        if patient or self._gave_up_at != self._progress:
+            self._wait_for(positions[-1])
+        return [self._why_not(position) for position in positions]
+
+    def _wait_for(self, position: Position) -> None:
         deadline = time.monotonic() + self._sync_timeout_s
         while not self._is_delivered(position):
             left = deadline - time.monotonic()
             if left <= 0:
                 self._gave_up_at = self._progress
-                return False
+                return
             with self._heard:
                 self._heard.wait(min(left, POLL_S))
-        return True
+
+    def _why_not(self, position: Position) -> HeadwaterError | None:
+        if self._is_delivered(position):
+            # What is kept aside counts as delivered, and is on the disk before it does.
+            reason = self._kept_aside(position)
+            return None if reason is None else Rejected(reason)
+        return self._problem or Retryable(
+            f"no acknowledgement within {self._sync_timeout_s:g} s", remedy="see to the broker"
+        )
+
+    def _kept_aside(self, position: Position) -> str | None:
+        """Why the broker refused the event for good; None when it did not."""
+        name = f"{position.partition}-{position.offset}{parking.EVENT}"
+        path = self._spool.directory / parking.FOLDER / name
+        if not path.exists():
+            return None
+        try:
+            return str(json.loads(path.with_suffix(parking.REASON).read_bytes())["reason"])
+        except (OSError, ValueError, KeyError):
+            return f"the reason beside {path} cannot be read"
 
     def _is_delivered(self, position: Position) -> bool:
         drain = self._drain
@@ -168,6 +193,7 @@ class DrainedSpool:
         except (HeadwaterError, OSError) as error:
             if self._claim is not None:
                 self._claim.release()
+            self._problem = error if isinstance(error, HeadwaterError) else None
             log.error("drain_not_begun: %s; events stay in %s", error, self._spool.directory)
             return
         try:
@@ -193,6 +219,7 @@ class DrainedSpool:
             return False
         before = drain.delivered
         moved = drain.turn(POLL_S)
+        self._problem = drain.halted or drain.away
         if drain.delivered != before:
             self._tell()
         if not moved and not drain.outstanding:

@@ -24,7 +24,7 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ from headwater.emitter.settings import Settings
 from headwater.emitter.sinks import Confirming, EventSink, Position, QueueSink, SinkClosed
 from headwater.emitter.spool import Spool
 from headwater.emitter.writer import now_us
-from headwater.schemas.errors import Rejected, Retryable
+from headwater.schemas.errors import HeadwaterError, Rejected, Retryable
 from headwater.schemas.events import Emission, Event, Run, RunClosed, RunFact
 from headwater.schemas.ids import uuid7
 from headwater.schemas.rendering import encode, render
@@ -69,11 +69,22 @@ class Unconfirmed(Retryable):
     It is in the spool with its place in the chain, and will be delivered; emitting it again would double it.
     """
 
-    def __init__(self, receipt: Receipt, topic: str, waited_s: float) -> None:
+    def __init__(self, receipt: Receipt, topic: str, why: HeadwaterError) -> None:
         super().__init__(
-            f"{topic} has not acknowledged event {receipt.event_id} within {waited_s:g} s; "
+            f"{topic} has not acknowledged event {receipt.event_id}: {why.message}; "
             "the event is in the spool and will be sent",
-            remedy="see to the broker; `headwater drain` sends what is left",
+            remedy="; ".join(filter(None, (why.remedy, "`headwater drain` sends what is left"))),
+        )
+        self.receipt = receipt
+
+
+class KeptAside(Rejected):
+    """Mode `sync`: the broker refused an event for good. It is in the chain, and kept aside."""
+
+    def __init__(self, receipt: Receipt, topic: str, why: HeadwaterError) -> None:
+        super().__init__(
+            f"{topic} refused event {receipt.event_id}: {why.message}; the event is kept aside in `parked/`",
+            remedy="mend the cause, then `headwater drain --parked` sends it",
         )
         self.receipt = receipt
 
@@ -89,7 +100,7 @@ class Receipt(NamedTuple):
 class Stats(NamedTuple):
     """What became of this emitter's events; `reasons` counts refusals by error class.
 
-    `unconfirmed` of the accepted ones were not acknowledged by the broker in time (mode `sync`).
+    `unconfirmed` of the accepted ones were refused by the broker, or not acknowledged in time (mode `sync`).
     """
 
     accepted: int
@@ -136,6 +147,7 @@ class Emitter:
         self.emitter_id = uuid7(self._now())
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._closing = threading.RLock()
         self._busy = False
         self._deferred: list[Event] = []
         self._deferrals = 0
@@ -166,37 +178,58 @@ class Emitter:
         """
         if self._pid != os.getpid():
             self._begin()
+        receipts = self._accept(event, final)
+        if self._confirms:
+            self._await_broker(receipts)
+        return receipts[0]
+
+    def _accept(self, event: Event, final: bool) -> list[Receipt | None]:
+        """The receipt of the event, then those of events that came while it was emitted."""
         with self._lock:
             if self._busy:
                 self._deferred.append(event)
                 self._deferrals += 1
-                return None
+                return [None]
             self._busy = True
             try:
-                receipt = self._emit(event, final)
+                receipts = [self._emit(event, final)]
             finally:
                 self._busy = False
-            if self._deferred:
-                self._emit_deferred()
-        if self._confirms and receipt is not None:
-            self._await_broker(receipt)
-        return receipt
+            while self._deferred:
+                receipts += self._accept(self._deferred.pop(0), False)
+            return receipts
 
-    def _await_broker(self, receipt: Receipt) -> None:
-        """Mode `sync`: return once the broker has the event.
+    def _await_broker(self, receipts: Iterable[Receipt | None]) -> None:
+        """Mode `sync`, without any lock: return once the broker has these events.
 
-        Raises `Unconfirmed` when it takes too long, in the regulated profile; in the default profile that is
-        told once, and nobody waits again while the broker is away.
+        Raises in the regulated profile, `KeptAside` for the first that it refused, `Unconfirmed` for the last
+        when it takes too long. In the default profile that is told once, and nobody waits again while the
+        broker is away.
         """
-        sink = self._sink
-        if not isinstance(sink, Confirming) or sink.confirm(receipt.position, patient=self._regulated):
+        sink, kept = self._sink, [receipt for receipt in receipts if receipt is not None]
+        if not kept or not isinstance(sink, Confirming):
             return
-        error = Unconfirmed(receipt, str(self.settings.topic), self.settings.sync_timeout_s)
-        self._unconfirmed += 1
+        topic = str(self.settings.topic)
+        reasons = sink.confirm([receipt.position for receipt in kept], patient=self._regulated)
+        refused: KeptAside | None = None
+        late: Unconfirmed | None = None
+        for receipt, why in zip(kept, reasons, strict=True):
+            if isinstance(why, Rejected):
+                refused = refused or KeptAside(receipt, topic, why)
+            elif why is not None:
+                late = Unconfirmed(receipt, topic, why)
+        self._settle_unconfirmed(sum(why is not None for why in reasons), refused or late)
+
+    def _settle_unconfirmed(self, count: int, error: Unconfirmed | KeptAside | None) -> None:
+        if error is None:
+            return
+        with self._lock:
+            first = not self._unconfirmed
+            self._unconfirmed += count
         if self._regulated:
             raise error
-        if self._unconfirmed == 1:
-            log.error("event_unconfirmed: %s", error, extra={"event_id": receipt.event_id})
+        if first:
+            log.error("event_unconfirmed: %s", error, extra={"event_id": error.receipt.event_id})
 
     def close_run(self, run: Run, parent: Run | None = None, root: Run | None = None) -> Receipt | None:
         """Say that this emitter is done with `run`: `RunClosed`, with how many events it had here.
@@ -208,7 +241,10 @@ class Emitter:
             if account is None:
                 return None
             account.parent, account.root = parent or account.parent, root or account.root
-            return self._close_account(account, final=False)
+            receipts = self._close_account(account, final=False)
+        if self._confirms:
+            self._await_broker(receipts)
+        return receipts[0]
 
     def close(self) -> None:
         """`RunClosed` for every run still open, the last one final; then the sink. May be called twice.
@@ -217,9 +253,24 @@ class Emitter:
         """
         if self._pid != os.getpid():
             return
-        with self._lock:
+        # Apart from the lock of those that emit: nobody else waits for a broker, or for a disk, meanwhile.
+        with self._closing:
             if self.closed:
                 return
+            try:
+                receipts = self._close_accounts()
+                if self._confirms:
+                    self._await_broker(receipts)
+            finally:
+                if self._sink is not None:
+                    self._sink.close()
+            if self._reasons:
+                log.error("events_refused_in_all: %d", sum(self._reasons.values()), extra=dict(self._reasons))
+
+    def _close_accounts(self) -> list[Receipt | None]:
+        """`RunClosed` for every run still open; nothing is accepted after it."""
+        receipts: list[Receipt | None] = []
+        with self._lock:
             open_ = list(self._accounts.values())
             self._accounts.clear()
             if self._final:
@@ -228,13 +279,10 @@ class Emitter:
                 open_ = [self._last_account]
             try:
                 for account in open_:
-                    self._close_account(account, final=account is open_[-1])
+                    receipts += self._close_account(account, final=account is open_[-1])
             finally:
                 self.closed = True
-                if self._sink is not None:
-                    self._sink.close()
-            if self._reasons:
-                log.error("events_refused_in_all: %d", sum(self._reasons.values()), extra=dict(self._reasons))
+        return receipts
 
     # -- one event -----------------------------------------------------------------------
 
@@ -299,7 +347,7 @@ class Emitter:
             del self._settled[next(iter(self._settled))]
         return account
 
-    def _close_account(self, account: _Account, *, final: bool) -> Receipt | None:
+    def _close_account(self, account: _Account, *, final: bool) -> list[Receipt | None]:
         self._settled[account.run.id] = account
         event = RunClosed(
             time=self._now(),
@@ -310,11 +358,7 @@ class Emitter:
             events=account.events,
             last_sequence=account.last_sequence,
         )
-        return self.emit(event, final=final)
-
-    def _emit_deferred(self) -> None:
-        while self._deferred:
-            self.emit(self._deferred.pop(0))
+        return self._accept(event, final)
 
     def _refuse(self, error: Exception) -> None:
         kind = type(error).__name__
@@ -392,30 +436,34 @@ def sink_opener(settings: Settings) -> SinkOpener:
 
 
 class _Opener:
-    """Opens the sink of a mode; a forked child leaves adoption to its parent."""
+    """Opens the sink of a mode; a forked child leaves what others left to a parent that opened one itself.
+
+    A parent that only forks, as that of a prefork server does, opens none, and its children look after it.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pid = os.getpid()
+        self._opened_by: int | None = None
         if settings.topic is not None:
             settings.topic.name  # noqa: B018 - several topics are refused before anything is emitted
 
     def __call__(self, emitter_id: str) -> EventSink:
         settings = self._settings
         directory = settings.log.absolute()
-        adopts = settings.adopt and self._pid == os.getpid()
+        self._opened_by = self._opened_by or os.getpid()
+        others = self._opened_by == os.getpid()
         spool = Spool(
             directory,
             emitter_id=emitter_id,
             limits=settings.spool,
             fsync=settings.mode == "spool+fsync",
-            first=(lambda: _adopt(directory)) if adopts else None,
+            first=(lambda: _adopt(directory)) if settings.adopt and others else None,
         )
         sink: EventSink = spool
         if settings.topic is not None:
             from headwater.emitter.drained import DrainedSpool  # a log in a folder never needs it
 
-            sink = DrainedSpool(spool, settings, others=self._pid == os.getpid())
+            sink = DrainedSpool(spool, settings, others=others)
         return QueueSink(sink) if settings.mode == "memory" else sink
 
 

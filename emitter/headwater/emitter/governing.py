@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from headwater.emitter import settings as settings_
-from headwater.emitter.emitter import Receipt, Unconfirmed, from_settings
+from headwater.emitter.emitter import KeptAside, Receipt, Unconfirmed, from_settings
 from headwater.emitter.settings import Settings
 from headwater.schemas.errors import Rejected
 from headwater.schemas.events import AssetEvent
@@ -26,7 +26,7 @@ def state(events: Sequence[AssetEvent], settings: Settings | None = None) -> tup
     Returns where each of them is. Raises `Rejected` when there are none, `Misconfigured` for
     wrong settings, `EventTooLarge`, `SpoolFull` or `Unwritable` for an event that was not kept;
     those before it were. Raises `Unconfirmed` when the broker did not answer in time: then all of them
-    are kept in the spool, and will be delivered.
+    are kept in the spool, and will be delivered; `KeptAside` when it refused one.
     """
     if not events:
         raise Rejected("there is nothing to state", remedy="give at least one event")
@@ -34,14 +34,14 @@ def state(events: Sequence[AssetEvent], settings: Settings | None = None) -> tup
     # What dead processes left is adopted by those that record runs; this one is gone in a moment.
     mode = "spool+fsync" if chosen.topic is None else "sync"
     emitter = from_settings(replace(chosen, mode=mode, profile="regulated", adopt=False))
-    late: Unconfirmed | None = None
+    late: Unconfirmed | KeptAside | None = None
     receipts = []
     try:
         for at, event in enumerate(events):
             try:
                 receipts.append(_stated(emitter.emit(event, final=at == len(events) - 1)))
-            except Unconfirmed as unconfirmed:
-                late = unconfirmed
+            except (Unconfirmed, KeptAside) as unconfirmed:
+                late = unconfirmed if not isinstance(late, KeptAside) else late
                 receipts.append(unconfirmed.receipt)
     finally:
         emitter.close()

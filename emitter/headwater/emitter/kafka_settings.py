@@ -54,6 +54,8 @@ PRODUCER_PROMISES: Mapping[str, tuple[Value, str]] = {
     "acks": ("all", "an event counts as sent when all replicas in sync have it"),
     "enable.gapless.guarantee": (True, "what follows a record that was refused must wait for it"),
     "message.timeout.ms": (0, "an event is never given up because of the time that passed"),
+    "allow.auto.create.topics": (False, "a mistyped topic must not be made, to forget its events in a week"),
+    "delivery.report.only.error": (False, "an event counts as sent when that is reported"),
     "partitioner": ("murmur2_random", "Java's producers put the same key into the same partition"),
 }
 CONSUMER_PROMISES: Mapping[str, tuple[Value, str]] = {

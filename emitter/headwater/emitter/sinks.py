@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from headwater.schemas.errors import HeadwaterError, Rejected, Retryable
@@ -72,8 +73,12 @@ class EventSink(Protocol):
 class Confirming(Protocol):
     """A sink behind which something else is, which acknowledges events later."""
 
-    def confirm(self, position: Position, *, patient: bool = True) -> bool:
-        """Whether the event at `position` was acknowledged before the time was up."""
+    def confirm(self, positions: Sequence[Position], *, patient: bool = True) -> list[HeadwaterError | None]:
+        """For each of these events, in the order in which they were kept, why it is not acknowledged.
+
+        None for one that is, `Rejected` for one that never will be: it was refused, and is kept aside. Waits
+        for the last one alone, and, unless `patient`, not again while nothing is acknowledged.
+        """
 
 
 class MemorySink:

@@ -50,8 +50,10 @@ def is_topic(log: str) -> bool:
 
 def topic_of(log: str, place: str = "log") -> Topic:
     """The topics that a URL names; raises `Misconfigured` with the `place` where the URL stands."""
-    servers, _, names = log.removeprefix(SCHEME).partition("/")
-    if "@" in servers:
+    rest = log.removeprefix(SCHEME)
+    servers, _, names = rest.partition("/")
+    # In all of it: a password may hold the slash before which a user would stand.
+    if "@" in rest:
         raise Misconfigured(
             f"{place}: the URL holds a user or a password",
             remedy="write them below `kafka:` in headwater.yaml",

@@ -53,9 +53,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "reconnect.backoff.max.ms": 2_000,
 }
 
-_OF_ONE_RECORD = frozenset(
-    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP}
-)
+_OF_ONE_RECORD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD})
 # What befalls records because the producer is at its end, and says nothing about them.
 _OF_THE_PRODUCER = frozenset(
     {
@@ -78,9 +76,11 @@ _UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
 _REMEDIES = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "give this user the right to WRITE to the topic",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "give this user IDEMPOTENT_WRITE on the cluster",
-    KafkaError._UNKNOWN_TOPIC: "make the topic, or name another in `log`",
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "make the topic, or name another in `log`",
+    KafkaError._UNKNOWN_TOPIC: "make the topic (`headwater topics create`), or name another in `log`",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "make the topic (`headwater topics create`), or name another in `log`",
     KafkaError.MSG_SIZE_TOO_LARGE: f"set the topic's max.message.bytes to {MAX_RECORD_BYTES}",
+    KafkaError.INVALID_RECORD: "see to the topic's cleanup.policy and to what the broker checks of a record",
+    KafkaError.INVALID_TIMESTAMP: "see to this machine's clock and to the topic's message.timestamp.*",
     KafkaError._AUTHENTICATION: "see to sasl.* under `kafka:` in headwater.yaml",
     KafkaError.SASL_AUTHENTICATION_FAILED: "see to sasl.* under `kafka:` in headwater.yaml",
     KafkaError._SSL: "see to security.protocol and ssl.* under `kafka:` in headwater.yaml",
