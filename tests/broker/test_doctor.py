@@ -153,6 +153,18 @@ class TestKafka:
         (lag,) = examine_lag(Cluster(kafka_broker.bootstrap), topic, sqlite_url)
         assert lag.state is State.FAIL
 
+    def test_a_topic_that_was_made_anew_is_another(self, kafka_broker: Broker, sqlite_url: str) -> None:
+        topic = kafka_broker.topic()
+        kafka_broker.send(topic, [run_event(n) for n in range(5)])
+        with open_store(sqlite_url) as store, open_log(kafka_broker.url(topic)) as log:
+            Runner(store, log).run()
+        kafka_broker.delete(topic)
+        kafka_broker.topic(1, topic)
+        kafka_broker.send(topic, [run_event(n) for n in range(2)])
+        (lag,) = examine_lag(Cluster(kafka_broker.bootstrap), topic, sqlite_url)
+        assert lag.state is State.FAIL
+        assert "another topic of this name" in lag.found
+
     @pytest.mark.parametrize(
         ("partitioner", "state"), [("murmur2_random", State.OK), ("consistent_random", State.WARN)]
     )

@@ -375,14 +375,27 @@ def _lag(cluster: Cluster, topic: str, store_url: str) -> Checks:
         query = select(position.topic, position.partition, position.next_offset)
         with store.connecting() as connection:
             rows = connection.execute(query.where(position.projection == LineageProjection.name)).all()
-    read = {int(row.partition): row.next_offset for row in rows if row.topic.rpartition("@")[0] == topic}
-    behind = sum(end - max(first, read.get(part, 0)) for part, (first, end) in cluster.ends(facts).items())
-    lost = [part for part, (first, _) in cluster.ends(facts).items() if 0 <= read.get(part, first) < first]
+    ends = cluster.ends(facts)
+    read = {int(row.partition): row.next_offset for row in rows if row.topic == f"{topic}@{facts.topic_id}"}
+    ours = bool(read) or all(row.topic.rpartition("@")[0] != topic for row in rows)
+    behind = sum(end - max(first, read.get(part, 0)) for part, (first, end) in ends.items())
+    lost = [part for part, (first, _) in ends.items() if 0 <= read.get(part, first) < first]
+    beyond = [part for part, (_, end) in ends.items() if read.get(part, 0) > end]
+    found, remedy = f"{behind:,} records unread", ""
+    if not ours:
+        found = "the store has read another topic of this name, which was deleted or is elsewhere"
+        remedy = "see to the brokers in `log`; else begin a store of its own for this topic"
+    elif beyond:
+        found = f"the store has read more of partitions {beyond} than they hold"
+        remedy = "the topic was put back to an earlier state: begin a new store"
+    elif lost:
+        found = f"unread records were deleted in partitions {lost}"
+        remedy = "fill a store from an archive or a copy of the topic"
     yield _judged(
         topic,
         "lag",
-        not lost,
-        f"{behind:,} records unread" if not lost else f"unread records were deleted in partitions {lost}",
-        "nothing deleted unread",
-        "fill a store from an archive or a copy of the topic",
+        not remedy,
+        found,
+        "the topic that the store has read, and nothing deleted unread",
+        remedy,
     )

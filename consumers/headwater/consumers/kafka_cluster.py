@@ -8,9 +8,11 @@ business of `headwater.consumers.topics` and `headwater.consumers.doctor`. Not f
 from __future__ import annotations
 
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, admin
 from confluent_kafka.cimpl import NewTopic
@@ -42,7 +44,10 @@ class Denied(Misconfigured):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicFacts:
-    """A topic as the cluster describes it. `allowed` are the operations that we may do, None if not told."""
+    """A topic as the cluster describes it. `allowed` are the operations that we may do, None if not told.
+
+    A topic that was deleted and made anew has the same name and another `topic_id`, a UUID.
+    """
 
     name: str
     topic_id: str
@@ -119,7 +124,10 @@ class Cluster:
         if not starts:
             return found
         chosen = {**consumer_settings(self.given, self.bootstrap), "group.id": "headwater-doctor"}
-        reader = Consumer({**chosen, "error_cb": self._faults, "log_level": 2})
+        try:
+            reader = Consumer({**chosen, "error_cb": self._faults, "log_level": 2})
+        except KafkaException as problem:
+            raise unmade(problem, self.given) from problem
         try:
             reader.assign(starts)
             waiting = {start.partition for start in starts}
@@ -200,7 +208,7 @@ def _facts(described: Any) -> TopicFacts:
     allowed = described.authorized_operations
     return TopicFacts(
         name=described.name,
-        topic_id=str(described.topic_id),
+        topic_id=str(UUID(bytes=urlsafe_b64decode(f"{described.topic_id}=="))),
         partitions=len(described.partitions),
         replicas=min((len(each.replicas) for each in described.partitions), default=0),
         leaderless=tuple(each.id for each in described.partitions if each.leader is None),
