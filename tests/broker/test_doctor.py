@@ -6,11 +6,13 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from headwater.consumers.checks import Check, State
 from headwater.consumers.cli import main
@@ -25,8 +27,10 @@ from headwater.consumers.log import open_log
 from headwater.consumers.partitioning import murmur2, partition_of
 from headwater.consumers.runner import Runner
 from headwater.consumers.store import open_store
+from headwater.consumers.subscription import subscribed
 from headwater.consumers.topics import create
 from headwater.emitter.kafka_settings import KafkaSettings
+from headwater.emitter.parking import park
 from headwater.emitter.settings import Settings, SpoolLimits
 from headwater.emitter.spool import Spool
 from headwater.schemas.ids import uuid7
@@ -104,6 +108,38 @@ class TestEmbedded:
         segment.with_suffix(".ack").write_text("5\n")
         assert (backlog().state, backlog().found) == (State.OK, "none")
 
+    def test_a_segment_that_a_drain_removes_meanwhile_is_no_fault(self, tmp_path: Path) -> None:
+        write_segment(tmp_path, [run_event(1)])
+        (tmp_path / f"{uuid7(START_US)}.seg").symlink_to(tmp_path / "gone")
+        found = states(examine_folder(tmp_path, Settings(), drained=True))
+        assert "answer" not in found
+        assert found["backlog"] is State.WARN
+
+    def test_what_a_drain_kept_aside_is_counted(self, tmp_path: Path) -> None:
+        write_segment(tmp_path, [run_event(1)])
+        assert states(examine_folder(tmp_path, Settings(), drained=True))["kept aside"] is State.OK
+        park(
+            tmp_path,
+            segment_id=str(uuid7(START_US)),
+            offset=0,
+            value=run_event(1),
+            append_time=START_US,
+            reason="too large",
+            now=lambda: START_US,
+        )
+        found = examine_folder(tmp_path, Settings(), drained=True)
+        aside = next(check for check in found if check.name == "kept aside")
+        assert (aside.state, aside.found[:8]) == (State.WARN, "1 events")
+        assert "headwater drain --parked" in aside.remedy
+
+    def test_a_store_that_lacks_a_table_is_a_failed_check(self, store_url: str) -> None:
+        with open_store(store_url, create=True) as store, store.connecting() as connection:
+            connection.execute(text("DROP TABLE quarantine"))
+            connection.commit()
+        found = list(examine_store(store_url))
+        assert "quarantine" in next(check for check in found if check.name == "answer").found
+        assert states(found)["schema"] is State.OK
+
     def test_what_is_parked_is_counted(self, tmp_path: Path, store_url: str) -> None:
         write_segment(tmp_path / "log", [b"no event", run_event(1)])
         with open_store(store_url, create=True) as store, open_log(str(tmp_path / "log")) as log:
@@ -139,7 +175,7 @@ class TestKafka:
         with open_store(sqlite_url) as store, open_log(kafka_broker.url(topic)) as log:
             Runner(store, log).run()
         kafka_broker.send(topic, [run_event(9)])
-        assert State.FAIL not in states(examine_kafka(cluster, topic)).values()
+        assert State.FAIL not in states(examine_kafka(cluster, subscribed([topic]))).values()
         (lag,) = examine_lag(cluster, topic, sqlite_url)
         assert (lag.state, lag.found) == (State.OK, "1 records unread")
 
@@ -178,24 +214,106 @@ class TestKafka:
         for n in range(60):
             producer.produce(topic, run_event(n), key=f"run:airflow/dag-{n}".encode())
         producer.flush(20)
-        found = states(examine_kafka(Cluster(kafka_broker.bootstrap), topic, foreign=True))
+        found = states(examine_kafka(Cluster(kafka_broker.bootstrap), subscribed([topic]), foreign=True))
         assert found["partitioner"] is state
 
+    def test_keys_of_before_partitions_were_added_are_no_fault(self, kafka_broker: Broker) -> None:
+        from confluent_kafka import Producer
+        from confluent_kafka.cimpl import NewPartitions
+
+        topic = kafka_broker.topic(partitions=2)
+        producer = Producer({"bootstrap.servers": kafka_broker.bootstrap, "partitioner": "murmur2_random"})
+        for n in range(60):
+            producer.produce(topic, run_event(n), key=f"run:airflow/dag-{n}".encode())
+        producer.flush(20)
+        kafka_broker.admin.create_partitions([NewPartitions(topic, 5)])[topic].result(20)
+        cluster = Cluster(kafka_broker.bootstrap)
+        assert states(examine_kafka(cluster, subscribed([topic])))["partitioner"] is State.OK
+
+    def test_the_first_of_several_topics_is_ours_and_the_others_are_others(
+        self,
+        kafka_broker: Broker,
+        sqlite_url: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        mark = uuid4()
+        ours, other = f"events-{mark}", kafka_broker.topic(1, f"openlineage.{mark}", retention_ms=1 << 30)
+        where = ["--log", kafka_broker.url(ours, f"^openlineage\\.{mark}")]
+        assert main(["topics", "create", *where, "--partitions", "1"]) == 0
+        assert "others', not made here" in capsys.readouterr().out
+        assert main(["topics", "check", *where]) == 0
+        capsys.readouterr()
+        assert main(["doctor", *where, "--store", sqlite_url, "--json"]) == 0
+        checks = json.loads(capsys.readouterr().out)["checks"]
+        found = {(check["subject"], check["name"]): check["state"] for check in checks}
+        assert (found[ours, "retention.ms"], found[other, "retention.ms"]) == ("ok", "warn")
+        assert [check["name"] for check in checks].count("brokers") == 1
+        assert main(["topics", "check", "--log", kafka_broker.url(f"^none-{mark}")]) == 0
+        assert main(["topics", "create", "--log", kafka_broker.url(f"^none-{mark}")]) == 3
+
+    def test_a_reader_that_cannot_be_made_stands_in_no_other_checks_way(self, kafka_broker: Broker) -> None:
+        topic = kafka_broker.topic(partitions=2)
+        kafka_broker.send(topic, [run_event(1)])
+        # Each holds by itself; an admin client has no session.
+        given = KafkaSettings({"session.timeout.ms": 3_600_000, "max.poll.interval.ms": 1})
+        found = states(examine_kafka(Cluster(kafka_broker.bootstrap, given), subscribed([topic])))
+        assert found["answer"] is State.FAIL
+        assert "retention.ms" in found
+
     def test_a_cluster_that_is_away_and_a_topic_that_is_not_there_fail(self, kafka_broker: Broker) -> None:
-        away = states(examine_kafka(Cluster("127.0.0.1:1", answer_s=1.0), "any"))
+        away = states(examine_kafka(Cluster("127.0.0.1:1", answer_s=1.0), subscribed(["any"])))
         assert away["answer"] is State.FAIL
-        there = states(examine_kafka(Cluster(kafka_broker.bootstrap), f"none-{uuid4()}"))
+        there = states(examine_kafka(Cluster(kafka_broker.bootstrap), subscribed([f"none-{uuid4()}"])))
         assert there["topic"] is State.FAIL
+
+    def test_a_user_who_may_only_read_is_warned_and_not_failed(self) -> None:
+        from confluent_kafka import admin
+
+        broker = Broker.started(
+            settings={
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "allow.everyone.if.no.acl.found": "true",
+            }
+        )
+        try:
+            topic = broker.topic(partitions=2)
+            broker.send(topic, [run_event(n) for n in range(3)])
+            kinds: Any = admin
+            allowed = [
+                kinds.AclBinding(
+                    kinds.ResourceType.TOPIC,
+                    topic,
+                    kinds.ResourcePatternType.LITERAL,
+                    "User:ANONYMOUS",
+                    "*",
+                    operation,
+                    kinds.AclPermissionType.ALLOW,
+                )
+                for operation in (kinds.AclOperation.READ, kinds.AclOperation.DESCRIBE)
+            ]
+            for future in broker.admin.create_acls(allowed).values():
+                future.result(20)
+            for foreign in (False, True):
+                cluster = Cluster(broker.bootstrap)
+                found = states(examine_kafka(cluster, subscribed([topic]), foreign=foreign))
+                assert found["settings"] is State.WARN
+                assert State.FAIL not in found.values()
+                assert "newest record" in found
+        finally:
+            broker.stop()
 
     def test_a_wrong_password_is_told_with_the_remedy(self, secure_kafka: SecureBroker) -> None:
         wrong = secure_kafka.scram(sasl_password=f"not-{PASSWORD}")
-        found = list(examine_kafka(Cluster(secure_kafka.address(SCRAM), wrong), "any"))
+        found = list(examine_kafka(Cluster(secure_kafka.address(SCRAM), wrong), subscribed(["any"])))
         assert any("sasl.password" in check.remedy for check in found)
         assert PASSWORD not in str(found)
 
     def test_a_plain_secret_is_warned_of(self, secure_kafka: SecureBroker) -> None:
         given = KafkaSettings(secure_kafka.mutual(), plain=("ssl.key.password",))
-        found = states(examine_kafka(Cluster(secure_kafka.address(MUTUAL), given), "any"))
+        found = states(examine_kafka(Cluster(secure_kafka.address(MUTUAL), given), subscribed(["any"])))
         assert found["secrets"] is State.WARN
 
 

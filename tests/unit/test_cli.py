@@ -17,6 +17,7 @@ from headwater.consumers import cli
 from headwater.consumers.cli.app import COMMANDS, app
 from headwater.consumers.store import open_store
 from tests.support.graphs import Graph
+from tests.support.logs import write_segment
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
@@ -330,6 +331,16 @@ def test_the_store_comes_from_the_option_then_the_environment_then_the_file(
 def _headwater(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "import sys; from headwater.consumers.cli import main; sys.exit(main())"]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, **options)
+
+
+def test_a_project_holds_also_where_the_store_and_the_folder_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "headwater.yaml").write_text("quarantine: {in_a_row: 3}\n")
+    write_segment(tmp_path / "log", [b"no event"] * 5)
+    assert cli.main(["consume", "--store", sqlite_url, "--log", str(tmp_path / "log")]) != 0
+    assert "is halted" in capsys.readouterr().err
 
 
 def test_help_is_quick_because_it_imports_no_database() -> None:

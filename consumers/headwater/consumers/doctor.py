@@ -10,18 +10,24 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from headwater.consumers import books, migrations, tables
 from headwater.consumers.checks import Check, State
+from headwater.consumers.faults import line_of
 from headwater.consumers.lineage import LineageProjection
 from headwater.consumers.partitioning import misplaced
 from headwater.consumers.store import Store, connect
+from headwater.consumers.subscription import Subscription
+from headwater.emitter import parking
 from headwater.emitter.acks import acknowledged
 from headwater.emitter.kafka_settings import GUARDED, KafkaSettings, is_loopback
 from headwater.emitter.redaction import Redactor
@@ -38,6 +44,7 @@ BACKLOG_AGE_S = 300.0
 KEYS_TO_JUDGE_BY = 20
 
 Checks = Iterator[Check]
+Found = TypeVar("Found")
 
 
 def examine_folder(folder: Path, settings: Settings, *, drained: bool = False) -> Checks:
@@ -58,27 +65,31 @@ def examine_store(url: str) -> Checks:
             remedy="headwater consume",
         )
         return
-    try:
-        store = connect(url)
-    except HeadwaterError as problem:
-        yield _failed("store", problem)
-        return
-    with store:
-        yield from _guarded(store.url, lambda: _store(store))
+    yield from _guarded("store", lambda: _reached(url))
 
 
-def examine_kafka(cluster: Cluster, topic: str, *, foreign: bool = False) -> Checks:
-    """The cluster and one topic: reached, let in, guarded, its settings, its keys, its times."""
-    from headwater.consumers.topics import check
+def examine_kafka(
+    cluster: Cluster, log: Subscription, *, foreign: bool = False, store_url: str | None = None
+) -> Checks:
+    """The cluster, once: reached, let in, guarded; then each topic: its settings, keys, times, the lag.
+
+    The first name is ours, unless all are `foreign`; other names, and what patterns match, are others'.
+    """
+    from headwater.consumers.topics import check, chosen
 
     yield from _guarded(cluster.bootstrap, lambda: _security(cluster))
     brokers = list(_guarded(cluster.bootstrap, lambda: _brokers(cluster)))
     yield from brokers
     if any(found.name == "answer" for found in brokers):
         return  # whoever does not answer this answers nothing
-    profile = cluster.given.profile
-    yield from _guarded(topic, lambda: check(cluster, topic, profile=profile, foreign=foreign))
-    yield from _guarded(topic, lambda: _records(cluster, topic))
+    topics: dict[str, bool] = {}
+    yield from _guarded(str(log), lambda: _choose(topics, log, chosen(cluster, log, foreign=foreign)))
+    for topic, others in topics.items():
+        ruled = partial(check, cluster, topic, profile=cluster.given.profile, foreign=others)
+        yield from _guarded(topic, ruled)
+        yield from _guarded(topic, partial(_records, cluster, topic))
+        if store_url is not None:
+            yield from examine_lag(cluster, topic, store_url)
 
 
 def examine_lag(cluster: Cluster, topic: str, store_url: str) -> Checks:
@@ -89,15 +100,23 @@ def examine_lag(cluster: Cluster, topic: str, store_url: str) -> Checks:
 def _guarded(subject: str, checks: Callable[[], Checks]) -> Checks:
     try:
         yield from checks()
-    except (HeadwaterError, OSError) as problem:
+    except (HeadwaterError, OSError, DBAPIError) as problem:
+        yield _failed(subject, problem)
+    except Exception as problem:
+        client = sys.modules.get("confluent_kafka")  # not imported here: no folder needs it
+        if client is None or not isinstance(problem, client.KafkaException):
+            raise
         yield _failed(subject, problem)
 
 
 def _failed(subject: str, problem: Exception) -> Check:
     redact = Redactor().text
-    message, remedy = (
-        (problem.message, problem.remedy) if isinstance(problem, HeadwaterError) else (str(problem), "")
-    )
+    message, remedy = str(problem), ""
+    if isinstance(problem, HeadwaterError):
+        message, remedy = problem.message, problem.remedy
+    elif isinstance(problem, DBAPIError):
+        message = line_of(problem)
+        remedy = "see that the store's tables are all there, and that its user may SELECT from them"
     return Check(
         subject=subject,
         name="answer",
@@ -147,7 +166,7 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
         State.WARN,
     )
     segments = list_segments(folder)
-    size = sum(path.stat().st_size for path in segments)
+    size = sum(_unless_gone(path, lambda path: path.stat().st_size, 0) for path in segments)
     limit = settings.spool.max_bytes
     yield _judged(
         subject,
@@ -168,7 +187,7 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
         "make room",
         State.WARN,
     )
-    dead = [path.name for path in segments if _left_open(path)]
+    dead = [path.name for path in segments if _unless_gone(path, _left_open, False)]
     yield _judged(
         subject,
         "dead processes' segments",
@@ -180,6 +199,15 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
     )
     if drained:
         yield _backlog(subject, segments)
+        yield _kept_aside(folder)
+
+
+def _unless_gone(path: Path, look: Callable[[Path], Found], otherwise: Found) -> Found:
+    """What is found in a segment; `otherwise` where a drain removed it since it was listed."""
+    try:
+        return look(path)
+    except FileNotFoundError:
+        return otherwise
 
 
 def _left_open(path: Path) -> bool:
@@ -196,15 +224,10 @@ def _left_open(path: Path) -> bool:
 
 def _backlog(subject: str, segments: list[Path]) -> Check:
     """What no broker has acknowledged yet: its bytes, and the age of its oldest event."""
-    waiting, oldest = 0, None
-    for path in segments:
-        done = acknowledged(path)
-        with SegmentReader(path) as reader:
-            while frames := reader.read():
-                for frame in frames:
-                    if frame.offset >= done:
-                        waiting += len(frame.value)
-                        oldest = min(oldest or frame.append_time, frame.append_time)
+    nothing: tuple[int, int | None] = (0, None)
+    found = [_unless_gone(path, _unacknowledged, nothing) for path in segments]
+    waiting = sum(size for size, _ in found)
+    oldest = min((first for _, first in found if first is not None), default=None)
     age = 0.0 if oldest is None else time.time() - oldest / 1e6
     return _judged(
         subject,
@@ -217,7 +240,38 @@ def _backlog(subject: str, segments: list[Path]) -> Check:
     )
 
 
+def _unacknowledged(path: Path) -> tuple[int, int | None]:
+    """How many bytes of a segment wait, and the time (µs) of the oldest event among them."""
+    waiting, oldest, done = 0, None, acknowledged(path)
+    with SegmentReader(path) as reader:
+        while frames := reader.read():
+            for frame in frames:
+                if frame.offset >= done:
+                    waiting += len(frame.value)
+                    oldest = min(oldest or frame.append_time, frame.append_time)
+    return waiting, oldest
+
+
+def _kept_aside(folder: Path) -> Check:
+    """Events that the topic would not take: they count as handled, and are in no log."""
+    count = sum(1 for _ in (folder / parking.FOLDER).glob(f"*{parking.REASON}"))
+    return _judged(
+        str(folder),
+        "kept aside",
+        not count,
+        f"{count:,} events that the topic would not take" if count else "none",
+        f"none: they are in no log; {folder / parking.FOLDER} has the reason of each",
+        "mend the cause, then headwater drain --parked",
+        State.WARN,
+    )
+
+
 # -- the store -----------------------------------------------------------------------------
+
+
+def _reached(url: str) -> Checks:
+    with connect(url) as store:
+        yield from _guarded(store.url, lambda: _store(store))
 
 
 def _store(store: Store) -> Checks:
@@ -326,6 +380,19 @@ def _brokers(cluster: Cluster) -> Checks:
         "set it to false on the brokers",
         State.WARN,
     )
+
+
+def _choose(into: dict[str, bool], log: Subscription, found: Mapping[str, bool]) -> Checks:
+    into.update(found)
+    if not found:
+        yield Check(
+            subject=str(log),
+            name="topics",
+            state=State.WARN,
+            found="none has such a name",
+            wanted="one or more to read",
+            remedy="correct the pattern, or see that the user may DESCRIBE the topics",
+        )
 
 
 def _records(cluster: Cluster, topic: str) -> Checks:

@@ -79,6 +79,13 @@ class Cluster:
         cluster = self._answer(self._admin.describe_cluster(request_timeout=self._answer_s), "the cluster")
         return sorted(f"{node.host}:{node.port}" for node in cluster.nodes)
 
+    def names(self) -> list[str]:
+        """The topics that we may know of."""
+        try:
+            return sorted(self._admin.list_topics(timeout=self._answer_s).topics)
+        except KafkaException as problem:
+            raise self._told(problem.args[0], "the list of topics") from problem
+
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts | None]:
         """What the cluster says of each topic; None of one that is not there."""
         futures = self._admin.describe_topics(

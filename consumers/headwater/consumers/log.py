@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable, shown
+from headwater.emitter.topic import is_topic, topic_of
+from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable
 from headwater.schemas.segment import FRAME_HEADER_BYTES, SEAL_BYTES, SUFFIX, SegmentReader, list_segments
 
 log = logging.getLogger(__name__)
 
 SEGMENTS = "segments"
 _OPEN_READERS = 64
+_FILE = "file://"
 
 
 class Partition(NamedTuple):
@@ -243,39 +245,30 @@ def open_log(url: str, kafka: Mapping[str, Any] | None = None, *, answer_s: floa
     `kafka` are librdkafka's settings for the cluster, `answer_s` is how long one of its answers may take.
     Raises `Misconfigured` for anything else, and where Kafka's client is not installed.
     """
-    scheme, separator, _ = url.partition("://")
-    if not separator:
-        return SegmentLog(url)
+    if "://" not in url or url.startswith(_FILE):
+        return SegmentLog(url.removeprefix(_FILE))
     servers, topics = kafka_address(url)
     try:
         from headwater.consumers.kafka_log import KafkaLog
     except ImportError as missing:
         raise Misconfigured(
-            f"reading {scheme}://… needs {missing.name}", remedy="pip install 'headwater[kafka]'"
+            f"reading kafka://… needs {missing.name}", remedy="pip install 'headwater[kafka]'"
         ) from missing
     return KafkaLog(servers, topics, kafka, **({} if answer_s is None else {"answer_s": answer_s}))
 
 
 def kafka_address(url: str) -> tuple[str, tuple[str, ...]]:
     """The brokers and the topics that `kafka://host:port,host:port/topic,topic` names."""
-    scheme, separator, rest = url.partition("://")
-    servers, _, topics = rest.partition("/")
-    if scheme != "kafka":
-        if not separator:
-            raise Misconfigured(
-                f"{url} is a folder, and no log on Kafka", remedy="--log kafka://host:9092/topic"
-            )
-        raise Misconfigured(
-            f"log {scheme}://… is not supported",
-            remedy="name a folder of segment files, or kafka://host:9092/topic",
-        )
-    if not servers or not topics.strip("/,"):
-        raise Misconfigured(f"log {shown(url)} names no topic", remedy="write kafka://host:9092/topic")
-    if "@" in servers:
-        raise Misconfigured(
-            "the log's URL holds a user or a password", remedy="write them below `kafka:` in headwater.yaml"
-        )
-    return servers, tuple(topic for topic in topics.strip("/").split(",") if topic)
+    if is_topic(url):
+        named = topic_of(url)
+        return named.servers, named.names
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme == "file":
+        raise Misconfigured(f"{url} is a folder, and no log on Kafka", remedy="--log kafka://host:9092/topic")
+    raise Misconfigured(
+        f"log {scheme}://… is not supported",
+        remedy="name a folder of segment files, or kafka://host:9092/topic",
+    )
 
 
 def records_of(source: Log, batch: int = 2000, size: int = 16 << 20) -> Iterator[Record]:

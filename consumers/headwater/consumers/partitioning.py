@@ -17,12 +17,21 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 def misplaced(found: Iterable[tuple[bytes, int]], partitions: int) -> tuple[int, int]:
-    """How many of the (key, partition) lie elsewhere than they belong, and how many were looked at."""
-    wrong = looked = 0
+    """How many of the (key, partition) lie elsewhere than they belong, and how many were looked at.
+
+    None, where all that lie elsewhere belong there by one smaller number of partitions: since they were
+    written, partitions were added.
+    """
+    looked, wrong = 0, []
     for key, partition in found:
         looked += 1
-        wrong += partition_of(key, partitions) != partition
-    return wrong, looked
+        value = murmur2(key) & 0x7FFFFFFF
+        if value % partitions != partition:
+            wrong.append((value, partition))
+    former = range(1, partitions)
+    if any(all(value % count == partition for value, partition in wrong) for count in former):
+        return 0, looked
+    return len(wrong), looked
 
 
 def murmur2(data: bytes) -> int:

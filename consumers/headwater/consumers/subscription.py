@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from headwater.schemas.errors import Misconfigured, shown
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}\Z")
+_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from headwater.consumers.checks import Check, State
-from headwater.consumers.kafka_cluster import Cluster, TopicFacts
+from headwater.consumers.kafka_cluster import Cluster, Denied, TopicFacts
+from headwater.consumers.subscription import Subscription
 from headwater.emitter.kafka_settings import GUARDED
 from headwater.schemas.errors import Misconfigured
 
@@ -47,6 +48,15 @@ class Made:
     replicas: int
     settings: dict[str, str]
     checks: tuple[Check, ...]
+
+
+def chosen(cluster: Cluster, log: Subscription, *, foreign: bool = False) -> dict[str, bool]:
+    """The topics that a log names and that its patterns match, each with whether it is others'.
+
+    The first name is ours, since our steps write there, unless all are `foreign`.
+    """
+    existing = cluster.names() if log.patterns else ()
+    return {topic: foreign or topic != log.native for topic in log.chosen(existing)}
 
 
 def wanted_settings(profile: str, replicas: int) -> dict[str, str]:
@@ -124,12 +134,19 @@ def check(
     )
     yield from _of_brokers(cluster, facts)
     yield from _of_rights(facts, foreign)
-    settings = cluster.settings(topic)
-    if foreign:
-        yield from _of_another(cluster, facts, settings)
-    else:
+    if not foreign:
         yield _of_copies(cluster, facts, profile)
-        yield from _of_ours(cluster, topic, settings, wanted_settings(profile, facts.replicas))
+    try:
+        settings = cluster.settings(topic)
+    except Denied:
+        yield _not_told(topic)
+    else:
+        if foreign:
+            yield from _of_another(topic, settings)
+        else:
+            yield from _of_ours(cluster, topic, settings, wanted_settings(profile, facts.replicas))
+    if foreign:
+        yield _of_first_records(cluster, facts)
 
 
 # -- what is looked at ---------------------------------------------------------------------
@@ -205,7 +222,19 @@ def _of_ours(
         )
 
 
-def _of_another(cluster: Cluster, facts: TopicFacts, settings: Mapping[str, str]) -> Iterator[Check]:
+def _not_told(topic: str) -> Check:
+    """Whoever only reads or writes need not be allowed to ask."""
+    return Check(
+        subject=topic,
+        name="settings",
+        state=State.WARN,
+        found="not told to this user",
+        wanted="looked at by somebody who may ask",
+        remedy=f"kafka-acls.sh --add --allow-principal … --operation DESCRIBE_CONFIGS --topic {topic}",
+    )
+
+
+def _of_another(topic: str, settings: Mapping[str, str]) -> Iterator[Check]:
     """What its settings cost a reader."""
     costs = (
         ("cleanup.policy", "delete", "what compaction removed is counted as a gap, and cannot be replayed"),
@@ -216,15 +245,18 @@ def _of_another(cluster: Cluster, facts: TopicFacts, settings: Mapping[str, str]
     for name, value, cost in costs:
         found = settings.get(name, "not told")
         yield Check(
-            subject=facts.name,
+            subject=topic,
             name=name,
             state=State.OK if found == value else State.WARN,
             found=found,
             wanted=value if found == value else f"{value}, or else {cost}",
             remedy="" if found == value else "ask its owner, or keep the store fed",
         )
+
+
+def _of_first_records(cluster: Cluster, facts: TopicFacts) -> Check:
     gone = sum(first for first, _ in cluster.ends(facts).values())
-    yield Check(
+    return Check(
         subject=facts.name,
         name="first records",
         state=State.WARN if gone else State.OK,

@@ -65,13 +65,14 @@ def _on_kafka(
 ) -> Iterator[Check]:
     place = on_kafka(ctx, *given)
     cluster = place.cluster(wait)
-    from headwater.consumers.doctor import examine_folder, examine_kafka, examine_lag, examine_store
+    from headwater.consumers.doctor import examine_folder, examine_kafka, examine_store
 
     settings = writing(ctx, *given[1:])
     if settings.log.is_dir():
         yield from examine_folder(settings.log, settings, drained=True)
-    for topic in place.topics:
-        yield from examine_kafka(cluster, topic, foreign=foreign)
-    yield from examine_store(places.store)
-    for topic in place.topics:
-        yield from examine_lag(cluster, topic, places.store)
+    stored = list(examine_store(places.store))
+    reached = not any(found.name in ("answer", "store") for found in stored)
+    yield from examine_kafka(
+        cluster, place.topics, foreign=foreign, store_url=places.store if reached else None
+    )
+    yield from stored

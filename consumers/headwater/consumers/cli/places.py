@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from headwater.consumers.breaker import Limits
     from headwater.consumers.kafka_cluster import Cluster
+    from headwater.consumers.subscription import Subscription
     from headwater.emitter.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -57,8 +58,6 @@ def resolve(ctx: click.Context, store: str | None, log: str | None, config: str 
     """The places that hold for this command. Raises `Misconfigured` for a wrong headwater.yaml."""
     given = ctx.find_object(Given) or Given()
     store, log, config = store or given.store, log or given.log, config or given.config
-    if store is not None and log is not None and config is None and not log.startswith("kafka://"):
-        return Places(store=store, log=log)
     from headwater.emitter import kafka_settings
 
     found = settings_of(ctx, config)
@@ -77,7 +76,7 @@ class OnKafka:
     """A log on Kafka that a command means, and how to reach it."""
 
     bootstrap: str
-    topics: tuple[str, ...]
+    topics: Subscription
     settings: Mapping[str, Any]
     profile: str
 
@@ -94,11 +93,15 @@ class OnKafka:
 def on_kafka(ctx: click.Context, store: str | None, log: str | None, config: str | None) -> OnKafka:
     """The log that holds for this command; raises `Misconfigured` where it is not on Kafka."""
     from headwater.consumers.log import kafka_address
+    from headwater.consumers.subscription import subscribed
 
     places = resolve(ctx, store, log, config)
     bootstrap, topics = kafka_address(places.log)
     return OnKafka(
-        bootstrap=bootstrap, topics=topics, settings=places.kafka, profile=settings_of(ctx, config).profile
+        bootstrap=bootstrap,
+        topics=subscribed(topics),
+        settings=places.kafka,
+        profile=settings_of(ctx, config).profile,
     )
 
 

@@ -12,6 +12,7 @@ from headwater.consumers.cli import NO
 from headwater.consumers.cli.output import json_option, print_json, print_lines, print_text, table
 from headwater.consumers.cli.places import on_kafka, with_places
 from headwater.consumers.drawing import Line, printable
+from headwater.schemas.errors import Misconfigured
 
 if TYPE_CHECKING:
     from headwater.consumers.topics import Made
@@ -41,30 +42,35 @@ def create(
     log: str | None,
     config: str | None,
 ) -> int:
-    """Make the log's topics, with the settings that a log needs. Ends with 1 when one has others.
+    """Make the log's topic, with the settings that a log needs. Ends with 1 when it has others.
 
-    A topic that is there is looked at and left as it is.
+    A topic that is there is looked at and left as it is. Of several topics the first is made: the others,
+    and what patterns match, are others' to make.
     """
     from headwater.consumers import topics as subject
 
     place = on_kafka(ctx, store, log, config)
-    made = [
-        subject.create(
-            place.cluster(),
-            topic,
-            profile=place.profile,
-            partitions=partitions,
-            replicas=replication,
-            dry_run=dry_run,
+    topic = place.topics.native
+    if topic is None:
+        raise Misconfigured(
+            f"{place.topics} names no topic of ours to make", remedy="--log kafka://host:9092/topic"
         )
-        for topic in place.topics
-    ]
+    made = subject.create(
+        place.cluster(),
+        topic,
+        profile=place.profile,
+        partitions=partitions,
+        replicas=replication,
+        dry_run=dry_run,
+    )
+    left = [one for one in str(place.topics).split(",") if one != topic]
     if as_json:
-        print_json({"topics": made})
+        print_json({"topics": [made], "not_ours": left})
     else:
-        for one in made:
-            _tell(one)
-    return _code(check for one in made for check in one.checks)
+        _tell(made)
+        for other in left:
+            print_text(f"{printable(other)}: others', not made here")
+    return _code(made.checks)
 
 
 @topics.command()
@@ -80,15 +86,19 @@ def check(
     log: str | None,
     config: str | None,
 ) -> int:
-    """Are the log's topics as a log needs them? Ends with 1 when one is not."""
+    """Are the log's topics as a log needs them? Ends with 1 when one is not.
+
+    The first is ours; the others, and what patterns match, are others', of which only what reading needs
+    is checked.
+    """
     from headwater.consumers import topics as subject
 
     place = on_kafka(ctx, store, log, config)
     cluster = place.cluster()
     checks = [
         found
-        for topic in place.topics
-        for found in subject.check(cluster, topic, profile=place.profile, foreign=foreign)
+        for topic, others in subject.chosen(cluster, place.topics, foreign=foreign).items()
+        for found in subject.check(cluster, topic, profile=place.profile, foreign=others)
     ]
     if as_json:
         print_json({"state": worst(checks), "checks": checks})
