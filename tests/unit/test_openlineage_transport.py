@@ -24,6 +24,7 @@ from openlineage.client.serde import Serde
 from headwater.consumers.log import SegmentLog, records_of
 from headwater.consumers.runner import Runner
 from headwater.consumers.store import open_store
+from headwater.emitter import kafka_settings
 from headwater.emitter.adoption import adopt
 from headwater.emitter.emitter import EventTooLarge
 from headwater.emitter.openlineage import HeadwaterConfig, HeadwaterTransport, _Cleaner
@@ -126,12 +127,54 @@ class TestConfiguration:
         assert transport_of().settings.log == tmp_path / "elsewhere"
         assert transport_of(log="here").settings.log == tmp_path / "here"
 
+    def test_a_mode_of_the_file_that_it_cannot_keep_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "headwater.yaml").write_text("log: kafka://127.0.0.1:1/t\nmode: sync\n")
+        with pytest.raises(Misconfigured, match="sync"):
+            transport_of()
+        assert transport_of(mode="spool").settings.mode == "spool"
+
+    def test_what_it_says_of_the_spool_leaves_the_rest_of_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "headwater.yaml").write_text(
+            "log: kafka://127.0.0.1:1/t\nspool: {folder: there, segment_bytes: 1 MiB}\n"
+        )
+        chosen = transport_of(spool={"max_bytes": "1 GiB"}).settings
+        assert (chosen.spool.max_bytes, chosen.spool.segment_bytes) == (1 << 30, 1 << 20)
+        assert chosen.log == tmp_path / "there" / "t"
+        monkeypatch.setenv("HEADWATER_SPOOL_FOLDER", str(tmp_path / "elsewhere"))
+        monkeypatch.setenv("HEADWATER_SPOOL_MAX_BYTES", "2 GiB")
+        chosen = transport_of(spool={"max_bytes": "1 GiB"}).settings
+        assert (chosen.log, chosen.spool.max_bytes) == (tmp_path / "elsewhere" / "t", 1 << 30)
+        assert transport_of(spool={"folder": "here"}).settings.log == tmp_path / "here" / "t"
+
+    def test_what_it_says_of_kafka_holds_over_the_environment_and_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "headwater.yaml").write_text(
+            "log: kafka://127.0.0.1:1/t\nkafka: {sasl.username: file, sasl.password: plain, linger.ms: 7}\n"
+        )
+        monkeypatch.setenv("HEADWATER_KAFKA_SASL_USERNAME", "environment")
+        monkeypatch.setenv("KAFKA_PASSWORD", "hunter2")
+        own = {"sasl.username": "own", "sasl.password": "${KAFKA_PASSWORD}"}
+        found = kafka_settings.of(transport_of(kafka=own).settings)
+        assert (found["sasl.username"], found["sasl.password"], found["linger.ms"]) == ("own", "hunter2", 7)
+        assert found.place("sasl.username") == "the OpenLineage transport: kafka.sasl.username"
+        assert (found.plain, caplog.records) == ((), [])
+        found = kafka_settings.of(transport_of(kafka={"sasl.password": "as it is"}).settings)
+        assert found["sasl.username"] == "environment"
+        assert found.plain == ("sasl.password",)
+        assert "the OpenLineage transport" in str(caplog.records[0].__dict__["place"])
+
     @pytest.mark.parametrize(
         ("config", "said"),
         [
             ({"lgo": "x"}, "did you mean log"),
             ({"mode": "sometimes"}, "the OpenLineage transport: mode"),
             ({"spool": {"max_byte": 1}}, "spool.max_byte"),
+            ({"spool": "1 GiB"}, "the OpenLineage transport: spool must be a mapping"),
+            ({"mode": "sync", "log": "kafka://127.0.0.1:1/t"}, "mode `sync` waits for the broker"),
+            ({"kafka": {"sasl.password": "${NOWHERE}"}}, "kafka.sasl.password: the variable NOWHERE"),
         ],
     )
     def test_what_is_wrong_is_told_at_once(self, config: dict[str, Any], said: str) -> None:

@@ -89,7 +89,7 @@ class KafkaSettings(Mapping[str, Value]):
         self._values = {name: _plain(name, value) for name, value in (values or {}).items()}
         self._places = dict(places or {})
         self.profile = profile
-        #: The names of the secrets that stand in the file as they are.
+        #: The names of the secrets that are written down as they are.
         self.plain = plain
         for name, value in self._values.items():
             _check(self.place(name), name, value)
@@ -119,7 +119,8 @@ class KafkaSettings(Mapping[str, Value]):
 def of(found: Settings, environ: Mapping[str, str] | None = None) -> KafkaSettings:
     """What holds under `kafka:` in the project's settings; raises `Misconfigured`.
 
-    A secret that stands in the file as it is works, and is warned of.
+    The environment overrules the file, and what was decided over both (`load_over`) overrules it. A secret
+    that is written down as it is works, and is warned of.
     """
     variables = os.environ if environ is None else environ
     found.require("kafka")
@@ -128,10 +129,12 @@ def of(found: Settings, environ: Mapping[str, str] | None = None) -> KafkaSettin
         raise Misconfigured(
             f"{found.source}: kafka: is no mapping", remedy="write librdkafka's settings below it"
         )
+    own = {str(name): value for name, value in (found.own.get("kafka") or {}).items()}
     values: dict[str, Any] = {str(name): value for name, value in section.items()}
-    places = {name: f"{found.source}: kafka.{name}" for name in values}
-    stated = _from_environment(variables)
-    plain = tuple(name for name in _written_plainly(found) if name not in stated)
+    places = {name: f"{found.own_place if name in own else found.source}: kafka.{name}" for name in values}
+    stated = {name: it for name, it in _from_environment(variables).items() if name not in own}
+    written = {**_written(found), **own}
+    plain = tuple(name for name in written if name not in stated and _is_plain_secret(name, written[name]))
     for name in plain:
         log.warning("secret_written_plainly", extra={"setting": name, "place": places[name]})
     values |= {name: variables[variable] for name, variable in stated.items()}
@@ -356,12 +359,14 @@ def _read(place: str, path: str) -> str:
     return text
 
 
-def _written_plainly(found: Settings) -> list[str]:
-    """The secrets that stand in the file itself, by name."""
+def _written(found: Settings) -> dict[str, Any]:
+    """What stands in the file itself, variables and all."""
     section = settings_.parsed(found.source).get("kafka") if found.source else None
-    if not isinstance(section, Mapping):
-        return []
-    return [str(name) for name, value in section.items() if is_secret(str(name)) and "${" not in str(value)]
+    return {str(name): value for name, value in section.items()} if isinstance(section, Mapping) else {}
+
+
+def _is_plain_secret(name: str, value: object) -> bool:
+    return is_secret(name) and "${" not in str(value)
 
 
 def _host(server: str) -> str:

@@ -60,6 +60,11 @@ class HeadwaterConfig(Config):  # type: ignore[misc] # the client brings no type
     def __init__(self, settings: Settings | None = None, *, redacts: bool = True) -> None:
         self.settings = settings if settings is not None else settings_.load()
         self.redacts = redacts
+        if self.settings.mode == "sync":
+            raise Misconfigured(
+                f"{PLACE}: mode `sync` waits for the broker, and `emit` waits for no network",
+                remedy="write `mode: spool+fsync` for the transport",
+            )
 
     @classmethod
     def from_dict(cls, params: Mapping[str, Any]) -> HeadwaterConfig:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -52,6 +52,8 @@ _OWN = frozenset(
         *("drain_on_exit_s", "sync_timeout_s"),
     }
 )
+# Below these, what others decide over the file counts key by key.
+_SECTIONS = frozenset({"spool", "redact", "kafka"})
 # Of a file that is no YAML, this line still says what was meant.
 _REGULATED_LINE = re.compile(rb"(?m)^profile[ \t]*:[ \t]*[\"']?regulated\b")
 _ENVIRONMENT = {
@@ -111,6 +113,9 @@ class Settings:
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)  # it may hold secrets
     source: Path | None = None
     unset: Mapping[str, str] = field(default_factory=dict)
+    #: What was decided over the file and the environment, as it is written, and where it stands.
+    own: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    own_place: str = ""
 
     @property
     def log_url(self) -> str:
@@ -168,26 +173,55 @@ def load(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> S
 def load_over(own: Mapping[str, Any], place: str) -> Settings:
     """The settings that hold here, with `own` before the environment and the file.
 
-    `place` is where `own` stands; a relative log in it is relative to the working folder.
+    What `own` has below `spool`, `redact` and `kafka` counts key by key. `place` is where `own` stands; its
+    texts may hold variables, all of which must be set, and a relative folder in it is relative to the
+    working folder.
     """
     load()  # what is wrong in the file is told by the file's name
-    variables = {name: text for name, text in os.environ.items() if _ENVIRONMENT.get(name, "-")[0] not in own}
+    own = {key: value for key, value in own.items() if value is not None}
+    filled = {key: _Interpolation(place, os.environ).value(value, key) for key, value in own.items()}
+    variables = {
+        name: text for name, text in os.environ.items() if not _states(filled, _ENVIRONMENT.get(name, ()))
+    }
     folder = Path.cwd()
     found = _load(variables, folder)
-    checked = _Checked({**found.document, **own}, place, variables)
-    decided = _decided(checked, folder, folder)
-    spool = decided.spool_folder if "spool" in own else found.spool_folder
-    topic = decided.topic if "log" in own else found.topic
-    log = decided.log if "log" in own else found.log
+    document = {**found.document, **_over(found.document, filled, place)}
+    decided = _decided(_Checked(document, place, variables), folder, folder)
+    spool = decided.spool_folder if _states(filled, ("spool", "folder")) else found.spool_folder
+    topic = decided.topic if "log" in filled else found.topic
+    log = decided.log if "log" in filled else found.log
     return replace(
         decided,
         log=log if topic is None else _spool_of(spool, topic),
         topic=topic,
         spool_folder=spool,
-        document={**found.document, **own},
+        document=document,
         source=found.source,
-        unset={key: name for key, name in found.unset.items() if key.partition(".")[0] not in own},
+        unset={key: name for key, name in found.unset.items() if not _states(filled, key.split(".", 1))},
+        own=dict(own),
+        own_place=place,
     )
+
+
+def _states(own: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether `own` says what holds at `path`: a key, or a section and one of its keys, with dots or not."""
+    if not path or path[0] not in own:
+        return False
+    section = own[path[0]]
+    if path[0] not in _SECTIONS or not isinstance(section, Mapping):
+        return True
+    return len(path) > 1 and path[1] in section
+
+
+def _over(document: Mapping[str, Any], own: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """`own`, its sections with what the document has beside."""
+    merged = dict(own)
+    for name in _SECTIONS & own.keys():
+        section, beside = own[name], document.get(name)
+        if not isinstance(section, Mapping):
+            raise Misconfigured(f"{place}: {name} must be a mapping, not {shown(section)}")
+        merged[name] = {**(beside if isinstance(beside, Mapping) else {}), **section}
+    return merged
 
 
 def stated_profile(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
@@ -318,7 +352,7 @@ class _Interpolation:
     """
 
     def __init__(
-        self, source: Path, variables: Mapping[str, str], unset: dict[str, str] | None = None
+        self, source: Path | str, variables: Mapping[str, str], unset: dict[str, str] | None = None
     ) -> None:
         self._source = source
         self._variables = variables
