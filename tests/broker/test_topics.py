@@ -11,7 +11,7 @@ import pytest
 from headwater.consumers.checks import State
 from headwater.consumers.cli import main
 from headwater.consumers.kafka_cluster import Cluster
-from headwater.consumers.topics import MAX_RECORD_BYTES, check, create, wanted_settings
+from headwater.consumers.topics import MAX_RECORD_BYTES, check, create, known_to, wanted_settings
 from headwater.schemas.errors import Misconfigured, Retryable
 from tests.support.kafka import Broker
 from tests.support.kafka_security import PASSWORD, SCRAM, SecureBroker
@@ -39,6 +39,13 @@ def test_a_topic_is_made_once_with_what_a_log_needs(cluster: Cluster, name: str)
     again = create(cluster, name, partitions=9)
     assert (again.existed, again.partitions) == (True, 4)
     assert all(found.state is State.OK for found in again.checks)
+
+
+def test_a_broker_of_before_3_6_gets_the_name_that_it_knows() -> None:
+    wanted, former = wanted_settings("default", 1), "message.timestamp.difference.max.ms"
+    assert known_to(wanted, {f"log.{former}": "1"}, "log.").keys() - wanted.keys() == {former}
+    both = {former: "1", "message.timestamp.before.max.ms": "1"}
+    assert known_to(wanted, both) == known_to(wanted, {}) == wanted
 
 
 def test_an_event_of_the_greatest_size_fits(kafka_broker: Broker, cluster: Cluster, name: str) -> None:

@@ -14,10 +14,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from enum import Enum
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from headwater.consumers.answers import Asset, AssetDetails, Graph, ListedRun, Read, Run, RunDetails
+from headwater.consumers.checks import Check, Made
 from headwater.consumers.columns import ColumnGraph
 from headwater.consumers.completeness import Emitters
 from headwater.consumers.differences import Difference
@@ -34,6 +36,7 @@ from headwater.consumers.searching import SearchResults
 ANSWERS: tuple[type, ...] = (
     *(Graph, ColumnGraph, AssetDetails, RunDetails, Run, ListedRun, Asset),
     *(SearchResults, Metrics, Difference, Impact, RecallImpacts, Recipe, Reproduction, Drift, Gaps, Emitters),
+    *(Check, Made),
 )
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -91,6 +94,8 @@ class Definitions:
             return {"enum": list(inner)}
         if isinstance(hint, type) and is_dataclass(hint):
             return self.of(hint)
+        if isinstance(hint, type) and issubclass(hint, Enum):
+            return {"enum": [each.value for each in hint]}
         if hint is datetime:
             return {"type": "string", "format": "date-time"}
         if hint in _PLAIN:

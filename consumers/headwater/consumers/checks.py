@@ -1,4 +1,4 @@
-"""One thing that was looked at, and whether it is as it should be: what `topics check` and `doctor` say."""
+"""What was looked at, and whether it is as it should be: what `topics` and `doctor` say."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ class Check:
     found: str
     wanted: str = ""
     remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A topic that was made, that would be (`dry_run`), or that was there (`existed`) and was looked at."""
+
+    topic: str
+    existed: bool
+    dry_run: bool
+    partitions: int
+    replicas: int
+    settings: dict[str, str]
+    checks: tuple[Check, ...]
 
 
 def worst(checks: Iterable[Check]) -> State:

@@ -12,9 +12,8 @@ impossible a failure. Nothing here changes a topic that exists.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from headwater.consumers.checks import Check, State
+from headwater.consumers.checks import Check, Made, State
 from headwater.consumers.kafka_cluster import Cluster, Denied, TopicFacts
 from headwater.consumers.subscription import Subscription
 from headwater.emitter.kafka_settings import GUARDED
@@ -23,7 +22,10 @@ from headwater.schemas.errors import Misconfigured
 MAX_RECORD_BYTES = 10 << 20
 PARTITIONS = 6
 _COPIES = 3
-_AT_LEAST = {"max.message.bytes", "min.insync.replicas", "message.timestamp.before.max.ms"}
+_AT_LEAST = {
+    *("max.message.bytes", "min.insync.replicas"),
+    *("message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"),
+}
 _WHY = {
     "cleanup.policy": "compaction removes events",
     "retention.ms": "retention removes events",
@@ -31,23 +33,13 @@ _WHY = {
     "max.message.bytes": "an event may have 8 MiB",
     "message.timestamp.type": "known time is the time at which the emitter's log took the event",
     "message.timestamp.before.max.ms": "events of an outage come late",
+    "message.timestamp.difference.max.ms": "events of an outage come late",
     "min.insync.replicas": "an acknowledged event must survive the loss of a broker",
     "unclean.leader.election.enable": "an acknowledged event must survive the loss of a broker",
 }
 _FOR_EVER = "-1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A topic that was made, that would be (`dry_run`), or that was there (`existed`) and was looked at."""
-
-    topic: str
-    existed: bool
-    dry_run: bool
-    partitions: int
-    replicas: int
-    settings: dict[str, str]
-    checks: tuple[Check, ...]
+# Brokers before 3.6 know one limit for both directions.
+_LATE, _APART = "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"
 
 
 def chosen(cluster: Cluster, log: Subscription, *, foreign: bool = False) -> dict[str, bool]:
@@ -74,6 +66,12 @@ def wanted_settings(profile: str, replicas: int) -> dict[str, str]:
     }
 
 
+def known_to(wanted: Mapping[str, str], settings: Mapping[str, str], prefix: str = "") -> dict[str, str]:
+    """What is wanted by the names that a broker knows, by the `settings` (with `prefix`) that it tells."""
+    is_old = f"{prefix}{_APART}" in settings and f"{prefix}{_LATE}" not in settings
+    return {_APART if is_old and name == _LATE else name: value for name, value in wanted.items()}
+
+
 def create(
     cluster: Cluster,
     topic: str,
@@ -95,11 +93,11 @@ def create(
             dry_run=dry_run,
             partitions=facts.partitions,
             replicas=facts.replicas,
-            settings=cluster.settings(topic),
+            settings=_settings(cluster, topic),
             checks=tuple(check(cluster, topic, profile=profile)),
         )
     copies = _copies(cluster, profile, replicas)
-    settings = wanted_settings(profile, copies)
+    settings = known_to(wanted_settings(profile, copies), _defaults(cluster), "log.")
     if not dry_run:
         cluster.create(topic, partitions=partitions, replicas=copies, settings=settings)
     return Made(
@@ -144,7 +142,8 @@ def check(
         if foreign:
             yield from _of_another(topic, settings)
         else:
-            yield from _of_ours(cluster, topic, settings, wanted_settings(profile, facts.replicas))
+            wanted = known_to(wanted_settings(profile, facts.replicas), settings)
+            yield from _of_ours(cluster, topic, settings, wanted)
     if foreign:
         yield _of_first_records(cluster, facts)
 
@@ -280,6 +279,21 @@ def _copies(cluster: Cluster, profile: str, replicas: int | None) -> int:
             f"profiles {' and '.join(GUARDED)} want {_COPIES}",
         )
     return copies
+
+
+def _settings(cluster: Cluster, topic: str) -> dict[str, str]:
+    try:
+        return cluster.settings(topic)
+    except Denied:
+        return {}  # told by `check`
+
+
+def _defaults(cluster: Cluster) -> dict[str, str]:
+    """A broker's own settings; none where we may not ask."""
+    try:
+        return cluster.broker_settings()
+    except Denied:
+        return {}
 
 
 def _tool(cluster: Cluster, tool: str, arguments: str) -> str:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import click
 
-from headwater.consumers.checks import Check, State, worst
+from headwater.consumers.checks import Check, Made, State, worst
 from headwater.consumers.cli import NO
 from headwater.consumers.cli.output import json_option, print_json, print_lines, print_text, table
 from headwater.consumers.cli.places import on_kafka, with_places
 from headwater.consumers.drawing import Line, printable
 from headwater.schemas.errors import Misconfigured
-
-if TYPE_CHECKING:
-    from headwater.consumers.topics import Made
 
 STYLES = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red"}
 
