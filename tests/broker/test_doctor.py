@@ -111,6 +111,7 @@ class TestEmbedded:
     def test_a_segment_that_a_drain_removes_meanwhile_is_no_fault(self, tmp_path: Path) -> None:
         write_segment(tmp_path, [run_event(1)])
         (tmp_path / f"{uuid7(START_US)}.seg").symlink_to(tmp_path / "gone")
+        (tmp_path / f"{uuid7(START_US)}.seg").touch()  # its writer has just begun
         found = states(examine_folder(tmp_path, Settings(), drained=True))
         assert "answer" not in found
         assert found["backlog"] is State.WARN

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from headwater.consumers.log import kafka_address, open_log
 from headwater.consumers.subscription import subscribed
 from headwater.schemas.errors import Misconfigured
 
@@ -38,3 +41,24 @@ def test_patterns_alone_have_no_native_topic() -> None:
 def test_what_is_no_name_and_no_pattern_is_refused(topic: str) -> None:
     with pytest.raises(Misconfigured, match="kafka"):
         subscribed([topic])
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("kafka://h:1/..", "is no name of a topic"),
+        ("kafka://h:1", "names no topic"),
+        ("kafka://me:hunter2@h:1/t", "a user or a password"),
+        ("file:///srv/log", "is a folder"),
+        ("s3://bucket/log", "is not supported"),
+    ],
+)
+def test_a_log_that_is_no_topic_is_refused(url: str, said: str) -> None:
+    with pytest.raises(Misconfigured, match=said) as refused:
+        kafka_address(url)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_folder_may_be_a_url(tmp_path: Path) -> None:
+    with open_log(f"file://{tmp_path}") as log:
+        assert log.partitions() == []

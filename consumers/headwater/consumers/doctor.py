@@ -32,7 +32,7 @@ from headwater.emitter.acks import acknowledged
 from headwater.emitter.kafka_settings import GUARDED, KafkaSettings, is_loopback
 from headwater.emitter.redaction import Redactor
 from headwater.emitter.settings import Settings
-from headwater.schemas.errors import HeadwaterError
+from headwater.schemas.errors import HeadwaterError, Retryable
 from headwater.schemas.segment import SegmentReader, list_segments, read_seal
 
 if TYPE_CHECKING:
@@ -203,10 +203,10 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
 
 
 def _unless_gone(path: Path, look: Callable[[Path], Found], otherwise: Found) -> Found:
-    """What is found in a segment; `otherwise` where a drain removed it since it was listed."""
+    """What is found in a segment; `otherwise` where a drain removed it meanwhile, or its head is not written."""
     try:
         return look(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, Retryable):
         return otherwise
 
 
