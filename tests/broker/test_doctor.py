@@ -253,6 +253,7 @@ class TestKafka:
         assert (found[ours, "retention.ms"], found[other, "retention.ms"]) == ("ok", "warn")
         assert [check["name"] for check in checks].count("brokers") == 1
         assert main(["topics", "check", "--log", kafka_broker.url(f"^none-{mark}")]) == 0
+        assert "none has such a name" in capsys.readouterr().out
         assert main(["topics", "create", "--log", kafka_broker.url(f"^none-{mark}")]) == 3
 
     def test_a_reader_that_cannot_be_made_stands_in_no_other_checks_way(self, kafka_broker: Broker) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -75,7 +75,7 @@ def examine_kafka(
 
     The first name is ours, unless all are `foreign`; other names, and what patterns match, are others'.
     """
-    from headwater.consumers.topics import check, chosen
+    from headwater.consumers.topics import check
 
     yield from _guarded(cluster.bootstrap, lambda: _security(cluster))
     brokers = list(_guarded(cluster.bootstrap, lambda: _brokers(cluster)))
@@ -83,7 +83,7 @@ def examine_kafka(
     if any(found.name == "answer" for found in brokers):
         return  # whoever does not answer this answers nothing
     topics: dict[str, bool] = {}
-    yield from _guarded(str(log), lambda: _choose(topics, log, chosen(cluster, log, foreign=foreign)))
+    yield from _guarded(str(log), lambda: _choose(topics, cluster, log, foreign))
     for topic, others in topics.items():
         ruled = partial(check, cluster, topic, profile=cluster.given.profile, foreign=others)
         yield from _guarded(topic, ruled)
@@ -203,7 +203,7 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
 
 
 def _unless_gone(path: Path, look: Callable[[Path], Found], otherwise: Found) -> Found:
-    """What is found in a segment; `otherwise` where a drain removed it meanwhile, or its head is not written."""
+    """What is found in a segment; `otherwise` where a drain removed it, or its head is not written yet."""
     try:
         return look(path)
     except (FileNotFoundError, Retryable):
@@ -382,17 +382,12 @@ def _brokers(cluster: Cluster) -> Checks:
     )
 
 
-def _choose(into: dict[str, bool], log: Subscription, found: Mapping[str, bool]) -> Checks:
-    into.update(found)
-    if not found:
-        yield Check(
-            subject=str(log),
-            name="topics",
-            state=State.WARN,
-            found="none has such a name",
-            wanted="one or more to read",
-            remedy="correct the pattern, or see that the user may DESCRIBE the topics",
-        )
+def _choose(into: dict[str, bool], cluster: Cluster, log: Subscription, foreign: bool) -> Checks:
+    from headwater.consumers.topics import chosen, none_chosen
+
+    into.update(chosen(cluster, log, foreign=foreign))
+    if not into:
+        yield none_chosen(log)
 
 
 def _records(cluster: Cluster, topic: str) -> Checks:

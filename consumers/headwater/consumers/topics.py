@@ -51,6 +51,18 @@ def chosen(cluster: Cluster, log: Subscription, *, foreign: bool = False) -> dic
     return {topic: foreign or topic != log.native for topic in log.chosen(existing)}
 
 
+def none_chosen(log: Subscription) -> Check:
+    """A log of patterns that match no topic may be right, since topics are made later."""
+    return Check(
+        subject=str(log),
+        name="topics",
+        state=State.WARN,
+        found="none has such a name",
+        wanted="one or more to read",
+        remedy="correct the pattern, or see that the user may DESCRIBE the topics",
+    )
+
+
 def wanted_settings(profile: str, replicas: int) -> dict[str, str]:
     """What our topic must be like."""
     copies_in_sync = 2 if profile in GUARDED else max(1, replicas - 1)

@@ -91,11 +91,12 @@ def check(
 
     place = on_kafka(ctx, store, log, config)
     cluster = place.cluster()
+    chosen = subject.chosen(cluster, place.topics, foreign=foreign)
     checks = [
         found
-        for topic, others in subject.chosen(cluster, place.topics, foreign=foreign).items()
+        for topic, others in chosen.items()
         for found in subject.check(cluster, topic, profile=place.profile, foreign=others)
-    ]
+    ] or [subject.none_chosen(place.topics)]
     if as_json:
         print_json({"state": worst(checks), "checks": checks})
     else:
