@@ -21,13 +21,15 @@ import socket
 import threading
 import time
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from headwater.consumers.kafka_log import KafkaLog
 from headwater.consumers.log import Cursor, Partition
+from headwater.consumers.store import connect
 from headwater.emitter.kafka_faults import unmade
 from headwater.emitter.kafka_settings import KafkaSettings, consumer_settings
 from headwater.schemas.errors import Misconfigured
@@ -66,12 +68,32 @@ _REFUSALS = frozenset(
 def group_of(store_url: str, projection: str = "lineage") -> str:
     """The group of all consumers of one store: two stores in one group would each get half of the events.
 
-    Where the store is told as two hosts, there are two groups, and the store fences them: that is heard.
+    It is told from what the database says of itself, not from the URL: one store has one group whatever its
+    hosts are called, and a copy of it has another. Raises `Retryable` where the store does not answer.
     """
-    url = make_url(store_url)
-    on_this_host = socket.gethostname() if url.get_backend_name() == "sqlite" else ""
-    identity = "\0".join(map(str, (url.get_backend_name(), url.host, url.port, url.database, on_this_host)))
+    identity = "\0".join(map(str, _identity(store_url)))
     return f"headwater-{projection}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def _identity(store_url: str) -> tuple[object, ...]:
+    """What no two stores have in common."""
+    with connect(store_url) as store:
+        if store.dialect == "sqlite":
+            path = Path(store.engine.url.database or "").resolve()
+            # The same path in two containers is two files.
+            return "sqlite", socket.gethostname(), path, path.stat().st_ino if path.exists() else 0
+        with store.connecting() as connection:
+            # A schema is a store, too, and a table of one has a number of its own.
+            database = connection.exec_driver_sql(
+                "SELECT oid, to_regclass('position')::oid FROM pg_database WHERE datname = current_database()"
+            ).one()
+            try:
+                system = connection.exec_driver_sql("SELECT system_identifier FROM pg_control_system()").one()
+            except DBAPIError:  # some managed databases keep it to themselves
+                url = store.engine.url
+                named = (key for key in ("host", "hostaddr", "port", "service") if key in url.query)
+                return "postgresql", url.host, url.port, *(url.query[key] for key in named), *database
+            return "postgresql", *system, *database
 
 
 class KafkaGroup:

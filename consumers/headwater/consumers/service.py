@@ -30,7 +30,7 @@ from headwater.consumers.instruments import Meter
 from headwater.consumers.log import Cursor, Log, Partition, Record, open_log
 from headwater.consumers.positions import Tally
 from headwater.consumers.runner import Progress, Runner
-from headwater.consumers.sharing import Sharing, shared
+from headwater.consumers.sharing import ByNumber, Sharing, shared
 from headwater.consumers.store import Store, open_store
 from headwater.consumers.version import code_version
 from headwater.schemas.errors import Misconfigured, Retryable
@@ -119,16 +119,26 @@ def serve(service: Service, stop: Stop) -> Progress:
             return Progress()
         stack.enter_context(store)
         source = stack.enter_context(open_log(service.log, service.kafka, answer_s=ANSWER_S))
-        progress = _consume(service, store, source, health, meter, stop)
+        sharing = _patiently(
+            lambda: shared(source, service.store, service.kafka) or ByNumber(0, 1), health, stop
+        )
+        if sharing is None:
+            return Progress()
+        progress = _consume(service, store, source, sharing, health, meter, stop)
         health.not_ready("stopped")
     log.info("service_stopped", extra={"seen": progress.seen})
     return progress
 
 
 def _consume(
-    service: Service, store: Store, source: Log, health: Health, meter: Meter | None, stop: Stop
+    service: Service,
+    store: Store,
+    source: Log,
+    sharing: Sharing,
+    health: Health,
+    meter: Meter | None,
+    stop: Stop,
 ) -> Progress:
-    sharing = shared(source, service.store, service.kafka)
     runner = Runner(
         store,
         source,
@@ -152,8 +162,7 @@ def _consume(
         return runner.run(follow=True, stopping=stop, report=report)
     finally:
         done.set()
-        if sharing is not None:
-            sharing.close()
+        sharing.close()
 
 
 def _sleep(seconds: float, stop: Stop, health: Health, sharing: Sharing | None) -> None:
