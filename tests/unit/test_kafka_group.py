@@ -9,8 +9,11 @@ import pytest
 
 pytest.importorskip("confluent_kafka")
 
-from headwater.consumers.kafka_group import group_of
+from headwater.consumers.kafka_group import KafkaGroup, group_of
+from headwater.consumers.kafka_log import KafkaLog
+from headwater.consumers.log import Partition
 from headwater.consumers.store import open_store
+from headwater.schemas.errors import Misconfigured
 
 
 def made(url: str) -> str:
@@ -50,3 +53,21 @@ class TestTheGroupOfAStore:
         one = group_of(made(postgres_url))
         assert group_of(other) not in (one, None)
         assert group_of(f"{postgres_url}{'&' if '?' in postgres_url else '?'}application_name=x") == one
+
+
+class TestSettings:
+    def test_a_strategy_that_the_group_cannot_have_is_refused_with_its_place(self) -> None:
+        settings = {"partition.assignment.strategy": "range"}
+        with (
+            KafkaLog("127.0.0.1:1", ["t"], settings) as source,
+            pytest.raises(Misconfigured, match=r"kafka: partition\.assignment\.strategy: 'range'"),
+        ):
+            KafkaGroup(source, "g", settings)
+
+    def test_who_was_not_answered_says_so(self) -> None:
+        with KafkaLog("127.0.0.1:1", ["t"]) as source:
+            member = KafkaGroup(source, "g")
+            member.assigned([Partition("t@1", "0")])
+            assert member.awaited.startswith("not yet in group g")
+            assert not member.joined
+            member.close()

@@ -31,26 +31,31 @@ from headwater.consumers.kafka_log import KafkaLog
 from headwater.consumers.log import Cursor, Partition
 from headwater.consumers.store import connect
 from headwater.emitter.kafka_faults import unmade
-from headwater.emitter.kafka_settings import KafkaSettings, consumer_settings
-from headwater.schemas.errors import Misconfigured
+from headwater.emitter.kafka_settings import KafkaSettings, consumer_settings, without_secrets
+from headwater.schemas.errors import Misconfigured, shown
 
 log = logging.getLogger(__name__)
 
 CLOSE_S = 10.0
 #: How often, at the most, positions are told to Kafka.
 TELL_S = 1.0
+#: How long the group may take to answer without a word of warning.
+JOINED_S = 30.0
 
 # Nothing is fetched: everything is paused at its end. What a reader needs here is not the member's.
 _FIXED: Mapping[str, Any] = {"auto.offset.reset": "latest", "enable.partition.eof": False}
 _DEFAULTS: Mapping[str, Any] = {
     "client.id": "headwater",
     "queued.max.messages.kbytes": 1_024,
+    # A partition that was added belongs to nobody until a member has seen it.
+    "topic.metadata.refresh.interval.ms": 10_000,
     "socket.keepalive.enable": True,
     "log_level": 2,
 }
+_STRATEGY = "partition.assignment.strategy"
 _CLASSIC: Mapping[str, Any] = {
     # Cooperative: members keep what stays theirs while partitions move.
-    "partition.assignment.strategy": "cooperative-sticky",
+    _STRATEGY: "cooperative-sticky",
     "session.timeout.ms": 45_000,
 }
 _REFUSALS = frozenset(
@@ -60,7 +65,6 @@ _REFUSALS = frozenset(
         KafkaError.INVALID_GROUP_ID,
         KafkaError.INVALID_SESSION_TIMEOUT,
         KafkaError.UNSUPPORTED_VERSION,
-        KafkaError._AUTHENTICATION,
     }
 )
 
@@ -107,10 +111,18 @@ class KafkaGroup:
         given = settings if isinstance(settings, KafkaSettings) else KafkaSettings(settings)
         own = consumer_settings(given, source.bootstrap)
         classic = own.get("group.protocol", "classic") == "classic"
-        chosen = {**_DEFAULTS, **(_CLASSIC if classic else {}), "group.id": group, **own, **_FIXED}
+        if classic and own.get(_STRATEGY, _CLASSIC[_STRATEGY]) != _CLASSIC[_STRATEGY]:
+            raise Misconfigured(
+                f"{given.place(_STRATEGY)}: {shown(own[_STRATEGY])} is not {_CLASSIC[_STRATEGY]}, which this "
+                "consumer needs",
+                remedy=f"remove {_STRATEGY}, for all members of the group",
+            )
+        told: Mapping[str, Any] = {"on_commit": self._on_told}
+        chosen = {**_DEFAULTS, **(_CLASSIC if classic else {}), "group.id": group, **own, **_FIXED, **told}
         self.group = str(chosen["group.id"])
         self.rebalances = 0
         self._source = source
+        self._given = given
         try:
             self._consumer = Consumer(chosen)
         except KafkaException as refused:
@@ -119,11 +131,20 @@ class KafkaGroup:
         self._mine: dict[tuple[str, int], int] = {}
         self._to_tell: dict[tuple[str, int], int] = {}
         self._told_at = 0.0
+        self._is_member = False
+        self._apart_since = time.monotonic()
+        self._heard = ""
 
     @property
     def joined(self) -> bool:
         """Whether the group has answered us, be it with no partition at all."""
-        return self.rebalances > 0
+        return self._is_member
+
+    @property
+    def awaited(self) -> str:
+        if self._is_member or not self._following:
+            return ""
+        return f"not yet in group {self.group}{self._heard}"
 
     def assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Ours of `partitions`; joins, and follows topics that are new or gone."""
@@ -138,6 +159,8 @@ class KafkaGroup:
 
     def _follow(self, names: list[str]) -> None:
         if names:
+            if not self._following:
+                self._apart_since = time.monotonic()
             self._consumer.subscribe(
                 names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
@@ -153,25 +176,40 @@ class KafkaGroup:
                 continue
             if problem.code() in _REFUSALS or problem.fatal():
                 raise Misconfigured(
-                    f"group {self.group} at {self._source.bootstrap}: {problem.str()}",
+                    f"group {self.group} at {self._source.bootstrap}: "
+                    f"{without_secrets(problem.str(), self._given)}",
                     remedy="see to the group's rights and to `kafka:` in headwater.yaml",
                 )
-            log.info("group_notice", extra={"group": self.group, "error": problem.str()})
+            said = without_secrets(problem.str(), self._given)
+            self._heard = f": {said}"
+            log.info("group_notice", extra={"group": self.group, "error": said})
+        if self.awaited and time.monotonic() - self._apart_since > JOINED_S:
+            log.warning("group_not_joined", extra={"group": self.group, "error": self.awaited})
+            self._apart_since = time.monotonic()
+        self._tell_when_due()
 
     def moved(self, cursors: Mapping[Partition, Cursor]) -> None:
         for part, cursor in cursors.items():
             self._to_tell[self._source.name_of(part), int(part.number)] = cursor.offset
-        if time.monotonic() - self._told_at >= TELL_S:
+        self._tell_when_due()
+
+    def _tell_when_due(self) -> None:
+        if self._to_tell and time.monotonic() - self._told_at >= TELL_S:
             self._tell()
 
     def _tell(self) -> None:
         """For dashboards alone: what is refused, in the middle of a rebalance say, is told again later."""
         self._told_at = time.monotonic()
         offsets = [TopicPartition(*place, at) for place, at in self._to_tell.items() if place in self._mine]
-        self._to_tell.clear()
         if offsets:
             with contextlib.suppress(KafkaException):
                 self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def _on_told(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            place = part.topic, part.partition
+            if error is None and part.error is None and self._to_tell.get(place) == part.offset:
+                del self._to_tell[place]
 
     def close(self) -> None:
         """Leave the group; not for longer than `CLOSE_S`, a broker that is away takes nobody's farewell."""
@@ -189,6 +227,7 @@ class KafkaGroup:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
+        self._is_member, self._heard = True, ""
         ended = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in partitions]
         consumer.incremental_assign(ended)
         consumer.pause(ended)
@@ -201,12 +240,14 @@ class KafkaGroup:
         self._say("partitions_revoked", partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._is_member, self._apart_since = False, time.monotonic()
         self._let_go(partitions)
         self._say("partitions_lost", partitions)
 
     def _let_go(self, partitions: list[TopicPartition]) -> None:
         for part in partitions:
             self._mine.pop((part.topic, part.partition), None)
+            self._to_tell.pop((part.topic, part.partition), None)  # its new owner tells
 
     def _say(self, event: str, partitions: list[TopicPartition]) -> None:
         names = sorted(f"{part.topic}[{part.partition}]" for part in partitions)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,6 +140,7 @@ def _consume(
     meter: Meter | None,
     stop: Stop,
 ) -> Progress:
+    health.awaits(lambda: sharing.awaited)
     runner = Runner(
         store,
         source,
@@ -151,7 +153,6 @@ def _consume(
 
     def report(progress: Progress) -> None:
         if meter is not None:
-            meter.ready(health.ready().ok)
             meter.halted(progress.spent, progress.damaged, source.halted)
 
     done = threading.Event()
@@ -223,8 +224,10 @@ def _watch_completeness(store: Store, meter: Meter, done: threading.Event) -> No
 def _answering(listen: str, health: Health, meter: Meter | None) -> Iterator[None]:
     host, port = parsed_listen(listen)
     handler = type("Handler", (_Handler,), {"health": health, "meter": meter})
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
     try:
-        server = ThreadingHTTPServer((host, port), handler)
+        server: ThreadingHTTPServer = kind((host, port), handler)
     except OSError as refused:
         raise Misconfigured(f"cannot listen on {listen}: {refused.strerror or refused}") from refused
     server.daemon_threads = True
@@ -260,6 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/readyz":
             self._probe(self.health.ready())
         elif self.path == "/metrics" and self.meter is not None:
+            self.meter.ready(self.health.ready().ok)
             self._answer(200, self.meter.exposed(), "text/plain; version=0.0.4; charset=utf-8")
         else:
             self._answer(404, b"there are /livez, /readyz and /metrics\n")
