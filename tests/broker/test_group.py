@@ -139,7 +139,7 @@ class TestKilled:
     ) -> None:
         check_kills(kafka_broker, topic, store, tmp_path, kills=25, apart=1_000)
 
-    def test_a_consumer_that_slept_through_its_eviction_is_fenced(
+    def test_a_consumer_that_slept_through_its_eviction_writes_nothing_twice(
         self, kafka_broker: Broker, topic: str, store: str, tmp_path: Path
     ) -> None:
         url = kafka_broker.url(topic)
@@ -151,6 +151,7 @@ class TestKilled:
             with serving(store, url, tmp_path) as (heir,):
                 heir.wait_for("batch_applied")
                 zombie.signal(signal.SIGCONT)
+                # Whether it is fenced or hears of its loss in time is chance; test_sharing.py fences.
                 until(lambda: consumed(store) == 20_000)
                 spread(kafka_broker, topic, pairs(10_000, 400))
                 until(lambda: consumed(store) == 20_400)
