@@ -339,12 +339,12 @@ class TestTrouble:
                 Broker(mock.bootstrap).send(name, [b"1", b"2"])
             with TwoTopics(mock.bootstrap, ["native", "other"], answer_s=5.0) as log:
                 native, other = log.partitions()
-                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED])
+                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
                 assert log.read(other, Cursor(), records=10, size=1 << 20) == []
                 assert isinstance(log.halted["other"], TopicRefused)
                 assert len(waited_for(log, native, 0)) == 2
                 log.release(native)
-                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED])
+                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
                 with pytest.raises(TopicRefused, match="native"):
                     log.read(native, Cursor(), records=10, size=1 << 20)
         finally:
