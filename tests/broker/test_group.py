@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer as Client
+from confluent_kafka import TopicPartition
 
 from headwater.consumers.digest import digest
-from headwater.consumers.kafka_group import group_of
+from headwater.consumers.kafka_group import KafkaGroup, group_of
+from headwater.consumers.kafka_log import KafkaLog
 from headwater.consumers.log import open_log
 from headwater.consumers.replaying import replay
+from headwater.consumers.runner import Runner
 from headwater.consumers.store import open_store
 from tests.support.kafka import Broker
 from tests.support.logs import run_event
@@ -78,20 +83,43 @@ class TestSharing:
         assert books(store) == {"applied": 800, "duplicate": 0, "quarantined": 0, "gaps": 0}
         check(kafka_broker, topic, store, tmp_path)
 
+    def test_what_was_committed_is_told_also_on_a_topic_that_fell_quiet(
+        self, kafka_broker: Broker, topic: str, store: str
+    ) -> None:
+        with (
+            KafkaLog(kafka_broker.bootstrap, [topic]) as source,
+            open_store(store) as opened,
+            contextlib.closing(KafkaGroup(source, group_of(store))) as member,
+        ):
+            runner = Runner(opened, source, sharing=member)
+            until(lambda: seen(runner) == 0 and member.joined)
+            for begun in range(0, 80, 40):
+                spread(kafka_broker, topic, pairs(begun, 40))
+                until(lambda begun=begun: seen(runner) == begun + 40)  # type: ignore[misc]
+            until(lambda: seen(runner) == 80 and committed(kafka_broker, store, topic) == [20] * PARTITIONS)
+
     def test_kafka_is_told_the_positions_for_lag_tools(
         self, kafka_broker: Broker, topic: str, store: str, tmp_path: Path
     ) -> None:
-        from confluent_kafka import Consumer as Client
-        from confluent_kafka import TopicPartition
-
         with serving(store, kafka_broker.url(topic), tmp_path) as (one,):
             spread(kafka_broker, topic, pairs(0, 40))
             until(lambda: consumed(store) == 40)
             assert one.stop() == 0
-        client = Client({"bootstrap.servers": kafka_broker.bootstrap, "group.id": group_of(store)})
-        told = client.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=10)
-        client.close()
-        assert [each.offset for each in told] == [10] * PARTITIONS
+        assert committed(kafka_broker, store, topic) == [10] * PARTITIONS
+
+
+def seen(runner: Runner) -> int:
+    """After one step more."""
+    runner.step()
+    return runner.progress.seen
+
+
+def committed(broker: Broker, store: str, topic: str) -> list[int]:
+    """What Kafka was told."""
+    client = Client({"bootstrap.servers": broker.bootstrap, "group.id": group_of(store)})
+    told = client.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=10)
+    client.close()
+    return [each.offset for each in told]
 
 
 def held(consumer: Consumer) -> int:
@@ -111,7 +139,7 @@ class TestKilled:
     ) -> None:
         check_kills(kafka_broker, topic, store, tmp_path, kills=25, apart=1_000)
 
-    def test_a_consumer_that_slept_through_its_eviction_is_fenced(
+    def test_a_consumer_that_slept_through_its_eviction_writes_nothing_twice(
         self, kafka_broker: Broker, topic: str, store: str, tmp_path: Path
     ) -> None:
         url = kafka_broker.url(topic)
@@ -123,6 +151,7 @@ class TestKilled:
             with serving(store, url, tmp_path) as (heir,):
                 heir.wait_for("batch_applied")
                 zombie.signal(signal.SIGCONT)
+                # Whether it is fenced or hears of its loss in time is chance; test_sharing.py fences.
                 until(lambda: consumed(store) == 20_000)
                 spread(kafka_broker, topic, pairs(10_000, 400))
                 until(lambda: consumed(store) == 20_400)

@@ -6,12 +6,15 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 from sqlalchemy import select
 
 from headwater.consumers import tables
-from headwater.consumers.kafka_log import END_HOLDS_S, KafkaLog, RecordsLost
+from headwater.consumers.kafka_log import END_HOLDS_S, KafkaLog, RecordsLost, TopicMissing, TopicRefused
 from headwater.consumers.log import Cursor, Log, Partition, Record, open_log, records_of
 from headwater.consumers.replaying import verify
 from headwater.consumers.runner import Progress, Runner
@@ -20,6 +23,8 @@ from headwater.consumers.workers import consume
 from headwater.schemas.errors import Misconfigured, Retryable
 from tests.support.kafka import Broker
 from tests.support.logs import run_event, write_segment
+from tests.support.mock_log import LIST_OFFSETS, MockKafka
+from tests.support.serving import until
 
 
 @pytest.fixture
@@ -304,3 +309,53 @@ def remade(broker: Broker, topic: str) -> None:
             continue
         return
     raise TimeoutError(f"{topic} is still being deleted")
+
+
+class TestTrouble:
+    def test_a_refusal_of_one_broker_does_not_end_a_log_that_is_read(
+        self, kafka_broker: Broker, topic: str
+    ) -> None:
+        with KafkaLog(kafka_broker.bootstrap, [topic]) as log:
+            log.partitions()
+            log._faults(KafkaError(KafkaError._SSL, "ssl://b2:9093/2: SSL handshake failed: Disconnected"))
+            assert log.partitions()
+
+    def test_a_topic_that_is_missing_at_the_start_is_read_once_it_is_there(
+        self, kafka_broker: Broker, topic: str
+    ) -> None:
+        later = f"later-{topic}"
+        with KafkaLog(kafka_broker.bootstrap, [topic, later], halted_s=0.0) as log:
+            log.partitions()
+            assert isinstance(log.halted[later], TopicMissing)
+            kafka_broker.topic(name=later)
+            until(lambda: any(log.name_of(part) == later for part in log.partitions()))
+            assert not log.halted
+
+    def test_what_is_refused_of_another_topic_halts_that_topic_alone(self) -> None:
+        mock = MockKafka()
+        try:
+            for name in ("native", "other"):
+                mock.topic(name, 1)
+                Broker(mock.bootstrap).send(name, [b"1", b"2"])
+            with TwoTopics(mock.bootstrap, ["native", "other"], answer_s=5.0) as log:
+                native, other = log.partitions()
+                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
+                assert log.read(other, Cursor(), records=10, size=1 << 20) == []
+                assert isinstance(log.halted["other"], TopicRefused)
+                assert len(waited_for(log, native, 0)) == 2
+                log.release(native)
+                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
+                with pytest.raises(TopicRefused, match="native"):
+                    log.read(native, Cursor(), records=10, size=1 << 20)
+        finally:
+            mock.close()
+
+
+class TwoTopics(KafkaLog):
+    """Of a mock, which describes no topics."""
+
+    def _described(self) -> dict[str, Any]:
+        topic_id = SimpleNamespace(get_most_significant_bits=lambda: 1, get_least_significant_bits=lambda: 2)
+        partitions = [SimpleNamespace(id=0)]
+        names = [name for name in ("native", "other") if name not in self.halted]
+        return {name: SimpleNamespace(topic_id=topic_id, partitions=partitions) for name in names}

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.consumers import breaker
-from headwater.consumers.breaker import Breaker, BudgetSpent, Limits, limits_of
-from headwater.consumers.log import Partition, Record
+from headwater.consumers.breaker import Breaker, BudgetSpent, Limits, State, limits_of
+from headwater.consumers.log import SEGMENTS, Partition, Record
 from headwater.consumers.quarantine import budgets
 from headwater.consumers.runner import Runner
 from headwater.consumers.store import Store, open_store
@@ -110,6 +110,47 @@ def test_half_of_the_last_records_is_too_much_and_a_few_are_not(store_url: str) 
     with open_store(store_url) as store:
         seldom = [BAD if number % 5 == 0 else run_event(100 + number) for number in range(200)]
         assert runner(store, TwoTopics(seldom, [])).run().quarantined == 40
+
+
+class Segments(MemoryLog):
+    """Many short partitions of one topic."""
+
+    native = SEGMENTS
+
+    def __init__(self, *values: list[bytes]) -> None:
+        super().__init__(*values)
+        self._records = {
+            Partition(SEGMENTS, f"{int(part.number):04}"): [
+                Record(SEGMENTS, f"{int(part.number):04}", each.offset, each.appended_at, each.value, 0)
+                for each in records
+            ]
+            for part, records in self._records.items()
+        }
+
+
+class TestSegments:
+    def test_a_bad_record_now_and_then_over_many_segments_spends_nothing(self, store_url: str) -> None:
+        log = Segments(*([BAD, *good(9)] for _ in range(60)))
+        with open_store(store_url, create=True) as store:
+            for _ in range(3):  # as it is read, and after restarts
+                assert not runner(store, log).run().spent
+            (told,) = budgets(store, TIGHT)
+            assert (told.parked, told.halted) == (60, False)
+            with store.connecting() as connection:
+                known = Breaker(limits=TIGHT)
+                known.refresh(connection)
+                assert known.state(SEGMENTS) == State(4, 40, 0)
+
+    def test_many_short_segments_of_garbage_spend_the_budget_and_it_stays_spent(self, store_url: str) -> None:
+        log = Segments(*(good(10) for _ in range(20)), *([BAD, run_event(1)] for _ in range(60)))
+        with open_store(store_url, create=True) as store:
+            for _ in range(2):
+                with pytest.raises(BudgetSpent, match="of its last 4"):
+                    runner(store, log).run()
+            with store.writing() as connection:
+                breaker.resume(connection, SEGMENTS)
+            with pytest.raises(BudgetSpent):
+                runner(store, log).run()
 
 
 def test_records_that_the_store_refuses_count_as_well(store_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from sqlalchemy import text
 from headwater.consumers.health import Health
 from headwater.consumers.instruments import INSTRUMENTS, Meter, document
 from headwater.consumers.log import Cursor, Partition, Record
-from headwater.consumers.positions import Tally
-from headwater.consumers.service import parsed_listen
+from headwater.consumers.positions import Tally, claim, stored
+from headwater.consumers.service import _answering, parsed_listen
 from headwater.consumers.store import open_store
 from headwater.schemas.errors import Misconfigured, Retryable
+from headwater.schemas.segment import encode_frame
 from tests.replay.product import MemoryLog
 from tests.support import needed
 from tests.support.logs import run_event, write_segment
@@ -115,6 +117,16 @@ class TestListening:
             parsed_listen(listen)
 
 
+def free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as one:
+            one.bind((host.strip("[]"), 0))
+            return int(one.getsockname()[1])
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+
+
 class TestServing:
     def test_it_answers_probes_and_metrics_and_ends_with_zero(self, tmp_path: Path, sqlite_url: str) -> None:
         write_segment(tmp_path / "log", [*(run_event(run) for run in range(20)), b"garbage"])
@@ -134,6 +146,29 @@ class TestServing:
             assert one.wait_for("batch_applied")["applied"] == 20
             assert one.stop() == 0
             assert one.wait_for("service_stopped")["seen"] == 21
+
+    def test_a_consumer_beside_it_on_a_folder_does_not_end_it(self, tmp_path: Path, sqlite_url: str) -> None:
+        folder = tmp_path / "log"
+        path = write_segment(folder, [run_event(1)])
+        open_store(sqlite_url).close()
+        with serving(sqlite_url, str(folder), tmp_path, settings="") as (one,):
+            until(lambda: consumed(sqlite_url) == 1)
+            with open_store(sqlite_url) as store, store.writing() as tx:
+                partition = next(iter(stored(tx, "lineage")))
+                claim(tx, "lineage", partition, "another")
+            with path.open("ab") as segment:
+                segment.write(encode_frame(run_event(2), 1_700_000_000_000_001))
+            one.wait_for("partition_fenced")
+            assert one.stop() == 0
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+    def test_readiness_is_told_as_it_is_when_asked(self, host: str) -> None:
+        health = Health()
+        place = f"{host}:{free_port(host)}"
+        with _answering(place, health, Meter()):
+            assert "headwater_consumer_ready 0.0" in asked(f"http://{place}/metrics")[1]
+            health.not_ready("")
+            assert "headwater_consumer_ready 1.0" in asked(f"http://{place}/metrics")[1]
 
     def test_it_waits_for_a_database_unready_and_alive_and_stops_while_it_waits(self, tmp_path: Path) -> None:
         cluster = needed.cluster()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import pytest
+
 from headwater.consumers import positions
-from headwater.consumers.log import Cursor, Partition
+from headwater.consumers.health import Health
+from headwater.consumers.log import Cursor, Partition, Record
 from headwater.consumers.positions import Tally
 from headwater.consumers.runner import Runner
 from headwater.consumers.sharing import ByNumber
 from headwater.consumers.store import open_store
 from headwater.consumers.watching import Unobserved
+from headwater.schemas.errors import Retryable
 from tests.replay.product import MemoryLog
 from tests.support.logs import run_event
 from tests.support.serving import books
@@ -20,6 +24,8 @@ FIRST, SECOND = Partition("memory", "0"), Partition("memory", "1")
 
 class Advice:
     """A group whose mind the test makes up."""
+
+    awaited = ""
 
     def __init__(self, *partitions: Partition) -> None:
         self.number = 1
@@ -139,3 +145,53 @@ def test_workers_by_number_share_out_everything_once() -> None:
     partitions = [Partition("t", str(number)) for number in range(40)]
     shares = [ByNumber(index, 3).assigned(partitions) for index in range(3)]
     assert sorted(part for share in shares for part in share) == sorted(partitions)
+
+
+class Leaderless(MemoryLog):
+    """Of its second partition nobody answers; what it says is counted."""
+
+    asked = 0
+
+    def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
+        if partition == SECOND:
+            self.asked += 1
+            raise Retryable("no leader")
+        return super().read(partition, cursor, records=records, size=size)
+
+
+def test_a_partition_without_an_answer_does_not_hold_up_the_others(store_url: str) -> None:
+    values = [run_event(run) for run in range(20)]
+    log, steps, health = Leaderless(values, values), iter(range(50)), Health()
+    with open_store(store_url, create=True) as store:
+        runner = Runner(store, log, batch_records=4, observer=health, sleep=lambda _: None)
+        runner.run(follow=True, stopping=lambda: next(steps, None) is None)
+        assert runner.progress.applied == 20
+        assert health.ready().ok
+        assert log.asked == 1
+
+
+def test_what_did_not_answer_is_not_taken_for_the_end(store_url: str) -> None:
+    clock = iter(range(10**12, 10**15, 10**8))
+    log = Leaderless([run_event(1)], [run_event(2)])
+    with (
+        open_store(store_url, create=True) as store,
+        pytest.raises(Retryable, match="no leader"),
+    ):
+        Runner(store, log, sleep=lambda _: None, now=lambda: next(clock)).run()
+
+
+def test_a_claimed_partition_s_place_is_told_before_anything_is_read(store_url: str) -> None:
+    with open_store(store_url, create=True) as store:
+        Runner(store, source(), sharing=Advice(FIRST, SECOND), batch_records=100).step()
+        heir = Advice(FIRST)
+        assert not Runner(store, source(), sharing=heir).step()
+        assert heir.told == {FIRST: Cursor(10)}
+
+
+def test_who_has_not_joined_is_not_ready() -> None:
+    health, awaited = Health(), ["not yet in group g"]
+    health.awaits(lambda: awaited[0])
+    health.stepped({}, source())
+    assert health.ready().why == "not yet in group g"
+    awaited[0] = ""
+    assert health.ready().ok

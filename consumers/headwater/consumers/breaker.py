@@ -9,6 +9,9 @@ nothing is lost, and the others go on; the native topic's spent budget stops the
     a `share` of the last          0.5 of the last 1,000 of each partition that holds any, together,
                                    and as many as `in_a_row` at least
 
+A folder of segments is one topic whose partitions end: its last records are those of its newest segments, as
+many as hold `of_last`, whether or not anything was parked in them.
+
 What counts is read from the store (quarantined rows near the positions, which were written with them), so
 a restart, another process, and a COMMIT without an answer all see the same. A person goes on with `headwater
 quarantine resume`, which counts anew from where the topic stands; records that a `quarantine retry` accepted
@@ -17,13 +20,13 @@ no longer count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select, update
 
-from headwater.consumers.log import Partition, Record
+from headwater.consumers.log import SEGMENTS, Partition, Record
 from headwater.consumers.tables import position, quarantine
 from headwater.schemas.errors import Misconfigured, Rejected, Unparseable, shown
 from headwater.schemas.openlineage import OpenLineageEvent
@@ -157,10 +160,8 @@ class Breaker:
 
     def _pass(self, batch: Sequence[Parsed]) -> None:
         """A batch without refusals: only what was refused before grows older."""
-        if not self._windows:
-            return
         for place, record in {record.place: record for record, _ in batch}.items():
-            if place in self._windows:
+            if place in self._windows or place.topic == SEGMENTS:
                 self._trial[place] = self._window(record).with_record(
                     record.offset, refused=False, of_last=self.limits(place.topic).of_last
                 )
@@ -185,8 +186,8 @@ class Breaker:
         return self._state(topic, self._windows)
 
     def _state(self, topic: str, held: Mapping[Partition, Window]) -> State:
-        ours = [window for part, window in held.items() if part.topic == topic]
         of_last = self.limits(topic).of_last
+        ours = _newest(held, of_last) if topic == SEGMENTS else _of_topic(held, topic)
         return State(
             sum(len(window.refused) for window in ours),
             sum(window.seen(of_last) for window in ours),
@@ -200,17 +201,44 @@ class Breaker:
             self.spent[topic] = BudgetSpent(topic=topic, **now._asdict())
 
 
+def _of_topic(held: Mapping[Partition, Window], topic: str) -> list[Window]:
+    return [window for part, window in held.items() if part.topic == topic]
+
+
+def _newest(held: Mapping[Partition, Window], of_last: int) -> list[Window]:
+    """Of segments, whose names begin with their time, the last that hold `of_last` records."""
+    kept: list[Window] = []
+    seen = 0
+    for part in sorted((part for part in held if part.topic == SEGMENTS), reverse=True):
+        if seen >= of_last:
+            break
+        kept.append(held[part])
+        seen += held[part].seen(of_last)
+    return kept
+
+
 def windows(
     connection: Connection, projection: str, limits: Any = lambda _: Limits()
 ) -> Iterator[tuple[Partition, Window]]:
-    """Of every partition in which something was parked, its last records as the store knows them."""
+    """Of every partition that counts, its last records as the store knows them.
+
+    Those are the partitions in which something was parked; of segments the newest ones.
+    """
     p, q = position.c, quarantine.c
-    chosen = (p.topic, p.partition, p.start_offset, p.counted_from, p.next_offset)
-    parked = select(*chosen).where(p.projection == projection, p.quarantined > 0)
-    for topic, number, start, counted_from, following in connection.execute(parked).all():
+    chosen = (p.topic, p.partition, p.start_offset, p.counted_from, p.next_offset, p.quarantined)
+    ours = select(*chosen).where(p.projection == projection)
+    parked = ours.where(p.topic != SEGMENTS, p.quarantined > 0)
+    of_last = limits(SEGMENTS).of_last
+    counted = ours.where(p.topic == SEGMENTS, p.next_offset > p.start_offset, p.next_offset > p.counted_from)
+    newest = counted.order_by(p.partition.desc()).limit(of_last)  # of which each holds one at least
+    rows = [*connection.execute(parked), *_last(connection.execute(newest), of_last)]
+    for topic, number, start, counted_from, following, refusals in rows:
         since = max(start, counted_from)
+        if not refusals:
+            yield Partition(topic, number), Window(since, following)
+            continue
         floor = max(since, following - limits(topic).of_last)
-        rows = connection.execute(
+        found = connection.execute(
             select(q.offset)
             .where(
                 q.projection == projection,
@@ -222,8 +250,18 @@ def windows(
             )
             .order_by(q.offset)
         )
-        refused = tuple(rows.scalars())
+        refused = tuple(found.scalars())
         yield Partition(topic, number), Window(since, following, refused, _tail(refused, following))
+
+
+def _last(rows: Iterable[Any], of_last: int) -> Iterator[Any]:
+    """So many of `rows`, the newest segment first, as hold `of_last` records."""
+    seen = 0
+    for row in rows:
+        if seen >= of_last:
+            return
+        yield row
+        seen += min(of_last, row.next_offset - max(row.start_offset, row.counted_from))
 
 
 def _tail(refused: Sequence[int], following: int) -> int:

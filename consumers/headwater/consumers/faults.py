@@ -69,6 +69,11 @@ def is_contention(error: BaseException) -> bool:
     return isinstance(cause_of(error), _CONTENTION)
 
 
+def is_of_store(error: BaseException) -> bool:
+    """Whether the database said it; else it is the log that did not answer."""
+    return isinstance(cause_of(error), (psycopg.Error, sqlite3.Error))
+
+
 def line_of(error: BaseException) -> str:
     """The first line of what the driver said."""
     cause = cause_of(error)

@@ -1,7 +1,8 @@
 """Whether a consumer is ready, and whether it lives: two questions with two answers.
 
-*Ready* is false while the store or the log does not answer: nobody should be paged for the consumer then, and
-restarting it helps nothing. *Alive* is false only when the loop itself is stuck, and a restart is what helps.
+*Ready* is false while the store or the log does not answer, and until the group has taken us in: nobody
+should be paged for the consumer then, and restarting it helps nothing. *Alive* is false only when the loop
+itself is stuck, and a restart is what helps.
 Written by the thread that consumes, read by those that answer probes.
 """
 
@@ -35,6 +36,11 @@ class Health:
         self._now = now
         self._beat_at = now()
         self._not_ready = "starting"
+        self._awaited: Callable[[], str] = str
+
+    def awaits(self, awaited: Callable[[], str]) -> None:
+        """Besides a good step, `awaited()` must be "" for being ready."""
+        self._awaited = awaited
 
     def beat(self) -> None:
         """The loop goes round, whether or not it gets anywhere."""
@@ -54,7 +60,8 @@ class Health:
         alive = self.alive()
         if not alive.ok:
             return alive
-        return Answer(not self._not_ready, self._not_ready or "consuming")
+        why = self._not_ready or self._awaited()
+        return Answer(not why, why or "consuming")
 
     def committed(
         self, records: Sequence[Record], tallies: Mapping[Partition, Tally], seconds: float

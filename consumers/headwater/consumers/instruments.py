@@ -96,7 +96,7 @@ RETRIES = Instrument(
 READY = Instrument(
     name="headwater_consumer_ready",
     kind="gauge",
-    says="What /readyz says: 1 while the store and the log answer.",
+    says="What /readyz says: 1 while the store, the log and the group answer.",
 )
 EMITTERS = Instrument(
     name="headwater_emitters",

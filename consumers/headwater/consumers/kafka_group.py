@@ -21,34 +21,41 @@ import socket
 import threading
 import time
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
-from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from headwater.consumers.kafka_log import KafkaLog
 from headwater.consumers.log import Cursor, Partition
+from headwater.consumers.store import connect
 from headwater.emitter.kafka_faults import unmade
-from headwater.emitter.kafka_settings import KafkaSettings, consumer_settings
-from headwater.schemas.errors import Misconfigured
+from headwater.emitter.kafka_settings import KafkaSettings, consumer_settings, without_secrets
+from headwater.schemas.errors import Misconfigured, shown
 
 log = logging.getLogger(__name__)
 
 CLOSE_S = 10.0
 #: How often, at the most, positions are told to Kafka.
 TELL_S = 1.0
+#: How long the group may take to answer without a word of warning.
+JOINED_S = 30.0
 
 # Nothing is fetched: everything is paused at its end. What a reader needs here is not the member's.
 _FIXED: Mapping[str, Any] = {"auto.offset.reset": "latest", "enable.partition.eof": False}
 _DEFAULTS: Mapping[str, Any] = {
     "client.id": "headwater",
     "queued.max.messages.kbytes": 1_024,
+    # A partition that was added belongs to nobody until a member has seen it.
+    "topic.metadata.refresh.interval.ms": 10_000,
     "socket.keepalive.enable": True,
     "log_level": 2,
 }
+_STRATEGY = "partition.assignment.strategy"
 _CLASSIC: Mapping[str, Any] = {
     # Cooperative: members keep what stays theirs while partitions move.
-    "partition.assignment.strategy": "cooperative-sticky",
+    _STRATEGY: "cooperative-sticky",
     "session.timeout.ms": 45_000,
 }
 _REFUSALS = frozenset(
@@ -58,7 +65,6 @@ _REFUSALS = frozenset(
         KafkaError.INVALID_GROUP_ID,
         KafkaError.INVALID_SESSION_TIMEOUT,
         KafkaError.UNSUPPORTED_VERSION,
-        KafkaError._AUTHENTICATION,
     }
 )
 
@@ -66,12 +72,32 @@ _REFUSALS = frozenset(
 def group_of(store_url: str, projection: str = "lineage") -> str:
     """The group of all consumers of one store: two stores in one group would each get half of the events.
 
-    Where the store is told as two hosts, there are two groups, and the store fences them: that is heard.
+    It is told from what the database says of itself, not from the URL: one store has one group whatever its
+    hosts are called, and a copy of it has another. Raises `Retryable` where the store does not answer.
     """
-    url = make_url(store_url)
-    on_this_host = socket.gethostname() if url.get_backend_name() == "sqlite" else ""
-    identity = "\0".join(map(str, (url.get_backend_name(), url.host, url.port, url.database, on_this_host)))
+    identity = "\0".join(map(str, _identity(store_url)))
     return f"headwater-{projection}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def _identity(store_url: str) -> tuple[object, ...]:
+    """What no two stores have in common."""
+    with connect(store_url) as store:
+        if store.dialect == "sqlite":
+            path = Path(store.engine.url.database or "").resolve()
+            # The same path in two containers is two files.
+            return "sqlite", socket.gethostname(), path, path.stat().st_ino if path.exists() else 0
+        with store.connecting() as connection:
+            # A schema is a store, too, and a table of one has a number of its own.
+            database = connection.exec_driver_sql(
+                "SELECT oid, to_regclass('position')::oid FROM pg_database WHERE datname = current_database()"
+            ).one()
+            try:
+                system = connection.exec_driver_sql("SELECT system_identifier FROM pg_control_system()").one()
+            except DBAPIError:  # some managed databases keep it to themselves
+                url = store.engine.url
+                named = (key for key in ("host", "hostaddr", "port", "service") if key in url.query)
+                return "postgresql", url.host, url.port, *(url.query[key] for key in named), *database
+            return "postgresql", *system, *database
 
 
 class KafkaGroup:
@@ -85,10 +111,18 @@ class KafkaGroup:
         given = settings if isinstance(settings, KafkaSettings) else KafkaSettings(settings)
         own = consumer_settings(given, source.bootstrap)
         classic = own.get("group.protocol", "classic") == "classic"
-        chosen = {**_DEFAULTS, **(_CLASSIC if classic else {}), "group.id": group, **own, **_FIXED}
+        if classic and own.get(_STRATEGY, _CLASSIC[_STRATEGY]) != _CLASSIC[_STRATEGY]:
+            raise Misconfigured(
+                f"{given.place(_STRATEGY)}: {shown(own[_STRATEGY])} is not {_CLASSIC[_STRATEGY]}, which this "
+                "consumer needs",
+                remedy=f"remove {_STRATEGY}, for all members of the group",
+            )
+        told: Mapping[str, Any] = {"on_commit": self._on_told}
+        chosen = {**_DEFAULTS, **(_CLASSIC if classic else {}), "group.id": group, **own, **_FIXED, **told}
         self.group = str(chosen["group.id"])
         self.rebalances = 0
         self._source = source
+        self._given = given
         try:
             self._consumer = Consumer(chosen)
         except KafkaException as refused:
@@ -97,11 +131,20 @@ class KafkaGroup:
         self._mine: dict[tuple[str, int], int] = {}
         self._to_tell: dict[tuple[str, int], int] = {}
         self._told_at = 0.0
+        self._is_member = False
+        self._apart_since = time.monotonic()
+        self._heard = ""
 
     @property
     def joined(self) -> bool:
         """Whether the group has answered us, be it with no partition at all."""
-        return self.rebalances > 0
+        return self._is_member
+
+    @property
+    def awaited(self) -> str:
+        if self._is_member or not self._following:
+            return ""
+        return f"not yet in group {self.group}{self._heard}"
 
     def assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Ours of `partitions`; joins, and follows topics that are new or gone."""
@@ -116,6 +159,8 @@ class KafkaGroup:
 
     def _follow(self, names: list[str]) -> None:
         if names:
+            if not self._following:
+                self._apart_since = time.monotonic()
             self._consumer.subscribe(
                 names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
@@ -131,25 +176,40 @@ class KafkaGroup:
                 continue
             if problem.code() in _REFUSALS or problem.fatal():
                 raise Misconfigured(
-                    f"group {self.group} at {self._source.bootstrap}: {problem.str()}",
+                    f"group {self.group} at {self._source.bootstrap}: "
+                    f"{without_secrets(problem.str(), self._given)}",
                     remedy="see to the group's rights and to `kafka:` in headwater.yaml",
                 )
-            log.info("group_notice", extra={"group": self.group, "error": problem.str()})
+            said = without_secrets(problem.str(), self._given)
+            self._heard = f": {said}"
+            log.info("group_notice", extra={"group": self.group, "error": said})
+        if self.awaited and time.monotonic() - self._apart_since > JOINED_S:
+            log.warning("group_not_joined", extra={"group": self.group, "error": self.awaited})
+            self._apart_since = time.monotonic()
+        self._tell_when_due()
 
     def moved(self, cursors: Mapping[Partition, Cursor]) -> None:
         for part, cursor in cursors.items():
             self._to_tell[self._source.name_of(part), int(part.number)] = cursor.offset
-        if time.monotonic() - self._told_at >= TELL_S:
+        self._tell_when_due()
+
+    def _tell_when_due(self) -> None:
+        if self._to_tell and time.monotonic() - self._told_at >= TELL_S:
             self._tell()
 
     def _tell(self) -> None:
         """For dashboards alone: what is refused, in the middle of a rebalance say, is told again later."""
         self._told_at = time.monotonic()
         offsets = [TopicPartition(*place, at) for place, at in self._to_tell.items() if place in self._mine]
-        self._to_tell.clear()
         if offsets:
             with contextlib.suppress(KafkaException):
                 self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def _on_told(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            place = part.topic, part.partition
+            if error is None and part.error is None and self._to_tell.get(place) == part.offset:
+                del self._to_tell[place]
 
     def close(self) -> None:
         """Leave the group; not for longer than `CLOSE_S`, a broker that is away takes nobody's farewell."""
@@ -167,6 +227,7 @@ class KafkaGroup:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.rebalances += 1
+        self._is_member, self._heard = True, ""
         ended = [TopicPartition(part.topic, part.partition, OFFSET_END) for part in partitions]
         consumer.incremental_assign(ended)
         consumer.pause(ended)
@@ -179,12 +240,14 @@ class KafkaGroup:
         self._say("partitions_revoked", partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._is_member, self._apart_since = False, time.monotonic()
         self._let_go(partitions)
         self._say("partitions_lost", partitions)
 
     def _let_go(self, partitions: list[TopicPartition]) -> None:
         for part in partitions:
             self._mine.pop((part.topic, part.partition), None)
+            self._to_tell.pop((part.topic, part.partition), None)  # its new owner tells
 
     def _say(self, event: str, partitions: list[TopicPartition]) -> None:
         names = sorted(f"{part.topic}[{part.partition}]" for part in partitions)

@@ -9,12 +9,14 @@ partition is said by `headwater.consumers.kafka_group`, where several processes 
     what the broker says                      what is told
     unreachable, timed out, leader moving     `Retryable`: tried again
     topic missing, or made anew               `TopicMissing`, `TopicMadeAnew`: a person decides
+    a right is missing                        `TopicRefused`: a person decides
     position below the first record kept      `RecordsLost`: retention or deletion took records unread
     position beyond the last record           `RecordsLost`: the topic was cut off behind it
 
 Offsets that carry no record (transaction markers, what compaction removed, tombstones) are passed
 over; the next record's offset tells how many they were. Trouble with the native topic (the first that was
 named) is raised; any other topic is left alone from then on, `halted` says why, and the rest goes on.
+One that is missing or refused is asked for again every minute.
 Not for use from several threads.
 """
 
@@ -43,7 +45,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from headwater.consumers.log import Cursor, Partition, Record
 from headwater.consumers.subscription import subscribed
 from headwater.emitter.kafka_faults import Faults, unmade
-from headwater.emitter.kafka_settings import KafkaSettings, admin_settings, consumer_settings
+from headwater.emitter.kafka_settings import KafkaSettings, admin_settings, consumer_settings, without_secrets
 from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Retryable
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,9 @@ OF_MEMBERS = frozenset(
         "session.timeout.ms",
     }
 )
+#: How often a halted topic that may have come back, or may be read by now, is asked for again.
+HALTED_S = 60.0
+_UNANSWERED = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT)
 _PASSING = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
@@ -119,6 +124,18 @@ class TopicMissing(Misconfigured):
         super().__init__(
             f"there is no topic {name} at {bootstrap}",
             remedy="make it first, or name another: kafka://host:9092/topic",
+        )
+        self.name = name
+
+
+class TopicRefused(Misconfigured):
+    """The broker does not let us read a topic: a right is missing, most of the time."""
+
+    def __init__(self, name: str, bootstrap: str, said: str) -> None:
+        super().__init__(
+            f"topic {name} at {bootstrap} cannot be read: {said}",
+            remedy="give the user of `kafka:` in headwater.yaml READ and DESCRIBE on the topic (kafka-acls), "
+            "or do not name it",
         )
         self.name = name
 
@@ -196,7 +213,9 @@ class KafkaLog:
         settings: Mapping[str, Any] | None = None,
         *,
         answer_s: float = ANSWER_S,
+        halted_s: float = HALTED_S,
     ) -> None:
+        self._halted_s = halted_s
         self.bootstrap = bootstrap
         self.topics = subscribed(topics)
         self.halted: dict[str, HeadwaterError] = {}
@@ -210,6 +229,10 @@ class KafkaLog:
             self._admin = AdminClient({**_QUIET, **admin_settings(given, bootstrap), **told})
         except KafkaException as refused:
             raise unmade(refused, given) from refused
+        self._given = given
+        self._halted_at: dict[str, float] = {}
+        self._stored: set[str] = set()
+        self._said: dict[str, str] = {}  # of halted topics, so that the same is not said every minute
         self._names: dict[str, str] = {}  # of each topic, by its id
         self._ids: dict[str, str] = {}  # and the other way round
         self._held: dict[Partition, _Reading] = {}
@@ -231,23 +254,32 @@ class KafkaLog:
         for name, described in self._described().items():
             topic = f"{name}@{_uuid(described.topic_id)}"
             try:
-                self._require_same(name, topic, {self._ids[name]} if name in self._ids else ())
+                self._require_same(name, topic, self._known(name))
             except TopicMadeAnew as problem:
                 self._halt(name, problem)
                 continue
             self._names[topic], self._ids[name] = name, topic
+            if self.halted.pop(name, None) is not None:
+                log.info("topic_tried_again", extra={"topic": name})
             found += [Partition(topic, str(each.id)) for each in described.partitions]
         self._listed_at = asked_at
         return sorted(found, key=lambda part: (part.topic, int(part.number)))
 
     def resume(self, stored: Collection[Partition]) -> None:
+        self._stored = {each.topic for each in stored}
         for topic in {each.topic for each in self.partitions()}:
             name = self._names[topic]
-            before = {each.topic for each in stored if each.topic.startswith(f"{name}@")}
             try:
-                self._require_same(name, topic, before)
+                self._require_same(name, topic, self._stored_as(name))
             except TopicMadeAnew as problem:
                 self._halt(name, problem)
+
+    def _stored_as(self, name: str) -> set[str]:
+        return {topic for topic in self._stored if topic.startswith(f"{name}@")}
+
+    def _known(self, name: str) -> set[str]:
+        """As what the topic was read before: by this reader, or else into the store."""
+        return {self._ids[name]} if name in self._ids else self._stored_as(name)
 
     def _require_same(self, name: str, topic: str, known: Collection[str]) -> None:
         if known and topic not in known:
@@ -257,8 +289,11 @@ class KafkaLog:
         """Go on without this topic; without the native one there is no going on."""
         if name == self.topics.native:
             raise problem
+        self._halted_at[name] = time.monotonic()
         self.halted[name] = problem
-        log.error("topic_halted", extra={"topic": name, "error": str(problem)})
+        if self._said.get(name) != str(problem):
+            log.error("topic_halted", extra={"topic": name, "error": str(problem)})
+        self._said[name] = str(problem)
 
     def topic_of(self, name: str) -> str | None:
         """`name@id` of a topic that was seen."""
@@ -270,6 +305,16 @@ class KafkaLog:
 
     def read(self, partition: Partition, cursor: Cursor, *, records: int, size: int) -> list[Record]:
         """Waits for the cluster to answer (`Retryable` when it does not), never for a record to come."""
+        if self.name_of(partition) in self.halted:
+            return []
+        try:
+            return self._read(partition, cursor, records, size)
+        except TopicRefused as problem:
+            self._halt(problem.name, problem)
+            self.release(partition)
+            return []
+
+    def _read(self, partition: Partition, cursor: Cursor, records: int, size: int) -> list[Record]:
         held = self._at(partition, cursor.offset)
         deadline = time.monotonic() + self._answer_s
         wait = 0.0
@@ -340,7 +385,7 @@ class KafkaLog:
 
     def _described(self) -> dict[str, Any]:
         """What the cluster says of each topic that is read and not halted."""
-        wanted = [name for name in self.topics.chosen(self._existing()) if name not in self.halted]
+        wanted = [name for name in self.topics.chosen(self._existing()) if self._is_asked_for(name)]
         if not wanted:
             return {}
         futures = self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._answer_s)
@@ -348,19 +393,34 @@ class KafkaLog:
         for name, future in futures.items():
             while not future.done():
                 self._admin.poll(POLL_S)
-                self._faults.raise_refused()
+                if self._faults.is_hopeless():
+                    self._faults.raise_refused()
             try:
                 found[name] = future.result()
             except KafkaException as problem:
-                code = problem.args[0].code()
-                if code in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
-                    raise self._faults.away(f"the question for topic {name}") from problem
-                if code != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise self._told(problem.args[0]) from problem
-                # A topic of a pattern may go as it came; one that was named is missed.
-                if name in self.topics.names:
-                    self._halt(name, TopicMissing(name, self.bootstrap))
+                self._not_described(name, problem)
+            self._faults.answered()
         return found
+
+    def _not_described(self, name: str, problem: KafkaException) -> None:
+        error = problem.args[0]
+        if error.code() in _UNANSWERED:
+            self._faults.raise_refused()
+            raise self._faults.away(f"the question for topic {name}") from problem
+        if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            told = self._told(error, name)
+            if not isinstance(told, TopicRefused):
+                raise told from problem
+            self._halt(name, told)
+        # A topic of a pattern may go as it came; one that was named is missed.
+        elif name in self.topics.names:
+            self._halt(name, TopicMissing(name, self.bootstrap))
+
+    def _is_asked_for(self, name: str) -> bool:
+        """All but what was halted; what may mend itself is asked for again now and then."""
+        if not isinstance(self.halted.get(name), (TopicMissing, TopicRefused, type(None))):
+            return False
+        return name not in self.halted or time.monotonic() - self._halted_at[name] > self._halted_s
 
     def _existing(self) -> list[str]:
         """The names of all topics there are, where a pattern asks for them."""
@@ -369,14 +429,23 @@ class KafkaLog:
         try:
             return list(self._admin.list_topics(timeout=self._answer_s).topics)
         except KafkaException as problem:
+            self._faults.raise_refused()
+            if problem.args[0].code() in _UNANSWERED:
+                raise self._faults.away("the question for all topics") from problem
             raise self._told(problem.args[0]) from problem
 
-    def _told(self, error: KafkaError) -> HeadwaterError:
-        """The broker's refusal as an error of ours."""
+    def _told(self, error: KafkaError, name: str | None = None) -> HeadwaterError:
+        """The broker's refusal as an error of ours; `name` is the topic that it is about."""
+        said = without_secrets(error.str(), self._given)
         if error.code() in _PASSING or error.retriable():
-            return Retryable(f"kafka://{self.bootstrap}: {error.str()}", remedy="it is tried again")
+            return Retryable(f"kafka://{self.bootstrap}: {said}", remedy="it is tried again")
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            # Of one broker among several; whether any lets us in is heard where topics are described.
+            return Retryable(f"kafka://{self.bootstrap}: {said}", remedy="see to `kafka:` in headwater.yaml")
+        if name is not None:
+            return TopicRefused(name, self.bootstrap, said)
         return Misconfigured(
-            f"kafka://{self.bootstrap}: {error.str()}",
+            f"kafka://{self.bootstrap}: {said}",
             remedy="see to `kafka:` in headwater.yaml and to the cluster",
         )
 
@@ -420,7 +489,7 @@ class KafkaLog:
         try:
             _, end = self._consumer.get_watermark_offsets(self._kafka(partition), timeout=self._answer_s)
         except KafkaException as problem:
-            raise self._told(problem.args[0]) from problem
+            raise self._told(problem.args[0], self.name_of(partition)) from problem
         held.asked_at = now
         if end <= held.end:
             return True
@@ -435,7 +504,7 @@ class KafkaLog:
         try:
             first, end = self._consumer.get_watermark_offsets(where, timeout=self._answer_s)
         except KafkaException as problem:
-            raise self._told(problem.args[0]) from problem
+            raise self._told(problem.args[0], where.topic) from problem
         if first <= where.offset <= end:
             return
         # Of two answers of which one failed librdkafka may make one (both ends at the other's offset): what
@@ -451,7 +520,7 @@ class KafkaLog:
         try:
             return int(answer.result().offset)
         except KafkaException as problem:
-            raise self._told(problem.args[0]) from problem
+            raise self._told(problem.args[0], where.topic) from problem
 
     def _poll(self, wait_s: float) -> None:
         """Take what has arrived, for whichever partition."""
@@ -521,7 +590,7 @@ class KafkaLog:
         if problem.code() == KafkaError._AUTO_OFFSET_RESET:
             self._require_within(partition, self._kafka(partition, held.next))
             raise Retryable(f"{self.place(partition)}: {problem.str()}", remedy="it is tried again")
-        raise self._told(problem)
+        raise self._told(problem, self.name_of(partition))
 
 
 def _uuid(topic_id: Any) -> UUID:

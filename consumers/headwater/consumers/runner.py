@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -50,6 +51,9 @@ LISTING_SHARE = 20  # an idle consumer lists for at most a twentieth of its time
 LOOK_AHEAD_S = 0.5
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 30.0
+#: For how long a partition that did not answer is left alone at first, and how many are waited for in a step.
+PARTITION_PAUSE_S = 5.0
+WAITS = 3
 #: How often the budgets are read anew: what other processes parked, and leave that a person gave.
 BUDGETS_S = 5.0
 #: For so long a partition that was fenced, and is still said to be ours, is left to whoever claimed it.
@@ -74,6 +78,14 @@ class Progress:
     @property
     def seen(self) -> int:
         return self.applied + self.duplicate + self.quarantined + self.gaps
+
+
+class _Away(NamedTuple):
+    """A partition that did not answer, and until when it is not asked again."""
+
+    error: Retryable
+    until: float
+    pause_s: float
 
 
 class Runner:
@@ -132,6 +144,8 @@ class Runner:
         self._fenced_at: dict[Partition, tuple[int, float]] = {}
         self._budgets_at = -BUDGETS_S
         self._turn = 0
+        self._follow = False
+        self._away: dict[Partition, _Away] = {}
         self._unavailable_since: int | None = None
         self._pause_s = FIRST_PAUSE_S
         self._stale = False
@@ -150,6 +164,7 @@ class Runner:
         report: Callable[[Progress], None] = lambda _: None,
     ) -> Progress:
         """Consume to the log's end, or for ever with `follow`; `stopping()` is asked between batches."""
+        self._follow = follow
         while not stopping():
             moved = self.step()
             report(self.progress)
@@ -245,6 +260,8 @@ class Runner:
         partitions = self._partitions()
         self._claim([part for part in partitions if part not in self._claims])
         records: list[Record] = []
+        failed: list[Retryable] = []
+        answered, waited = False, 0
         size = self._batch_bytes
         if partitions:
             self._turn %= len(partitions)
@@ -258,20 +275,44 @@ class Runner:
                 continue
             if partition.topic in self.progress.spent:
                 continue
+            if self._is_left_alone(partition):
+                failed.append(self._away[partition].error)
+                continue
             try:
                 found = self._read_partition(partition, room, size)
             except Corrupt as damage:
                 return records, (partition, damage)
-            except Retryable:
+            except Retryable as error:
                 # One partition without an answer does not hold up what others have handed out.
-                if not records:
-                    raise
-                break
+                self._leave_alone(partition, error)
+                failed.append(error)
+                waited += 1
+                if records or waited == WAITS:
+                    break
+                continue
+            answered = True
+            self._away.pop(partition, None)
             if not found and self.source.finished(partition, self._claims[partition].cursor):
                 self._done.add(partition)
             records += found
             size -= sum(len(record.value) for record in found)
+        # Who reads to the end must not take for the end what did not answer.
+        if failed and not records and not (answered and self._follow):
+            raise failed[-1]
         return records, None
+
+    def _is_left_alone(self, partition: Partition) -> bool:
+        away = self._away.get(partition)
+        return away is not None and self._follow and time.monotonic() < away.until
+
+    def _leave_alone(self, partition: Partition, error: Retryable) -> None:
+        """For a while that grows: a question without an answer takes long, and the others wait meanwhile."""
+        before = self._away.get(partition)
+        pause = min(before.pause_s * 2, LONGEST_PAUSE_S) if before else PARTITION_PAUSE_S
+        if before is None:
+            told = {"place": self.source.place(partition), "error": faults.line_of(error)}
+            log.warning("partition_unavailable", extra=told)
+        self._away[partition] = _Away(error, time.monotonic() + pause, pause)
 
     def _partitions(self) -> list[Partition]:
         """This worker's partitions, listed anew once a second while busy, and often, if cheap, when idle."""
@@ -332,6 +373,8 @@ class Runner:
                 for part in sorted(partitions)
             }
         self._claims.update(fresh)
+        if self._sharing is not None:
+            self._sharing.moved({part: held.cursor for part, held in fresh.items()})
 
     # -- applying -----------------------------------------------------------------------
 
@@ -478,7 +521,7 @@ class Runner:
         if faults.is_contention(error):
             log.info("batch_contended", extra=told)
         else:
-            log.warning("store_unavailable", extra=told)
+            log.warning("store_unavailable" if faults.is_of_store(error) else "log_unavailable", extra=told)
         self._sleep(self._pause_s * random.uniform(0.5, 1.0))
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
         self._stale = True

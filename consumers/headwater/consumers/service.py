@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from headwater.consumers.instruments import Meter
 from headwater.consumers.log import Cursor, Log, Partition, Record, open_log
 from headwater.consumers.positions import Tally
 from headwater.consumers.runner import Progress, Runner
-from headwater.consumers.sharing import Sharing, shared
+from headwater.consumers.sharing import ByNumber, Sharing, shared
 from headwater.consumers.store import Store, open_store
 from headwater.consumers.version import code_version
 from headwater.schemas.errors import Misconfigured, Retryable
@@ -119,16 +120,27 @@ def serve(service: Service, stop: Stop) -> Progress:
             return Progress()
         stack.enter_context(store)
         source = stack.enter_context(open_log(service.log, service.kafka, answer_s=ANSWER_S))
-        progress = _consume(service, store, source, health, meter, stop)
+        sharing = _patiently(
+            lambda: shared(source, service.store, service.kafka) or ByNumber(0, 1), health, stop
+        )
+        if sharing is None:
+            return Progress()
+        progress = _consume(service, store, source, sharing, health, meter, stop)
         health.not_ready("stopped")
     log.info("service_stopped", extra={"seen": progress.seen})
     return progress
 
 
 def _consume(
-    service: Service, store: Store, source: Log, health: Health, meter: Meter | None, stop: Stop
+    service: Service,
+    store: Store,
+    source: Log,
+    sharing: Sharing,
+    health: Health,
+    meter: Meter | None,
+    stop: Stop,
 ) -> Progress:
-    sharing = shared(source, service.store, service.kafka)
+    health.awaits(lambda: sharing.awaited)
     runner = Runner(
         store,
         source,
@@ -141,7 +153,6 @@ def _consume(
 
     def report(progress: Progress) -> None:
         if meter is not None:
-            meter.ready(health.ready().ok)
             meter.halted(progress.spent, progress.damaged, source.halted)
 
     done = threading.Event()
@@ -152,8 +163,7 @@ def _consume(
         return runner.run(follow=True, stopping=stop, report=report)
     finally:
         done.set()
-        if sharing is not None:
-            sharing.close()
+        sharing.close()
 
 
 def _sleep(seconds: float, stop: Stop, health: Health, sharing: Sharing | None) -> None:
@@ -214,8 +224,10 @@ def _watch_completeness(store: Store, meter: Meter, done: threading.Event) -> No
 def _answering(listen: str, health: Health, meter: Meter | None) -> Iterator[None]:
     host, port = parsed_listen(listen)
     handler = type("Handler", (_Handler,), {"health": health, "meter": meter})
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
     try:
-        server = ThreadingHTTPServer((host, port), handler)
+        server: ThreadingHTTPServer = kind((host, port), handler)
     except OSError as refused:
         raise Misconfigured(f"cannot listen on {listen}: {refused.strerror or refused}") from refused
     server.daemon_threads = True
@@ -251,6 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/readyz":
             self._probe(self.health.ready())
         elif self.path == "/metrics" and self.meter is not None:
+            self.meter.ready(self.health.ready().ok)
             self._answer(200, self.meter.exposed(), "text/plain; version=0.0.4; charset=utf-8")
         else:
             self._answer(404, b"there are /livez, /readyz and /metrics\n")

@@ -17,6 +17,10 @@ from headwater.consumers.log import Cursor, Log, Partition, SegmentLog
 class Sharing(Protocol):
     """Shares the partitions out. Called from the one thread that consumes, between batches."""
 
+    @property
+    def awaited(self) -> str:
+        """What must happen before any partition can be ours; "" once it has. For any thread."""
+
     def assigned(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Of all `partitions` those that are ours, each with the number of its assignment.
 
@@ -27,7 +31,8 @@ class Sharing(Protocol):
         """Answer the others; to be called every few seconds also while there is nothing to read."""
 
     def moved(self, cursors: Mapping[Partition, Cursor]) -> None:
-        """Told what the store has committed, for those who watch from outside."""
+        """Told what the store has committed, and where a partition that came to us stands, for those who
+        watch from outside."""
 
     def close(self) -> None:
         """Leave, so that the others need not wait for us."""
@@ -35,6 +40,8 @@ class Sharing(Protocol):
 
 class ByNumber:
     """Shared out among a fixed number of workers by the partitions' numbers; nobody comes or goes."""
+
+    awaited = ""
 
     def __init__(self, index: int, count: int) -> None:
         self._index = index

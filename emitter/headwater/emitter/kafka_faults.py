@@ -1,11 +1,14 @@
 """What a cluster refuses, in words that say what to do: librdkafka tells it beside the call that fails.
 
 A client with a wrong password does not get an answer, it gets none: each call times out, and only the
-error callback hears why. `Faults` is that callback. What it heard is decisive where no waiting helps.
+error callback hears why. `Faults` is that callback. What it heard is decisive where no waiting helps: until
+the cluster has answered for the first time. From then on it is a broker's passing trouble (a certificate that
+is being changed, a token that comes late), and waited for.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +47,8 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ("authorization failed", "give the user the right to do so (kafka-acls)"),
 )
 _HANDSHAKE = ("ssl handshake failed", "ssl/tls alert", "connecting to a ssl listener")
+#: How long after one broker's refusal another one may still let us in.
+OTHERS_S = 3.0
 _SETTINGS = "see to `kafka:` in headwater.yaml and to the cluster"
 
 
@@ -54,6 +59,8 @@ class Faults:
         self._bootstrap = bootstrap
         self._given = given
         self._decisive: Any = None
+        self._decisive_at = 0.0
+        self._let_in = False
         self.heard: list[str] = []
 
     def __call__(self, error: Any) -> None:
@@ -63,16 +70,30 @@ class Faults:
         self.heard = [*self.heard[-9:], text]
         handshake = any(sign in text.lower() for sign in _HANDSHAKE)
         if handshake or error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            if self._decisive is None:
+                self._decisive_at = time.monotonic()
             self._decisive = error
+
+    def answered(self) -> None:
+        """The cluster did let us in: what one of its brokers refused before is over."""
+        self._decisive = None
+        self._let_in = True
+
+    def is_hopeless(self) -> bool:
+        """Whether we were refused, by whichever broker, and no other one has answered for a while."""
+        if self._decisive is None or self._let_in:
+            return False
+        return time.monotonic() - self._decisive_at > OTHERS_S
 
     def refused(self) -> HeadwaterError | None:
         """Why the cluster does not let us in, where that is what happened."""
         if self._decisive is None:
             return None
-        return refusal(self._bootstrap, self._decisive.str(), self._given)
+        told = refusal(self._bootstrap, self._decisive.str(), self._given)
+        return Retryable(told.message, remedy=told.remedy) if self._let_in else told
 
     def raise_refused(self) -> None:
-        """Raises `Misconfigured` where the cluster does not let us in."""
+        """Raises `Misconfigured` where the cluster does not let us in; `Retryable` where it did before."""
         if (error := self.refused()) is not None:
             raise error
 
