@@ -165,6 +165,7 @@ class Runner:
     ) -> Progress:
         """Consume to the log's end, or for ever with `follow`; `stopping()` is asked between batches."""
         self._follow = follow
+        self._listed_at = -LISTING_S  # the end is the end of what is there now
         while not stopping():
             moved = self.step()
             report(self.progress)
