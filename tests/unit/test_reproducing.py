@@ -461,7 +461,9 @@ def test_the_command_ends_with_what_came_out_and_the_log_knows_it(own: Path) -> 
 
     assert command(own, "consume").returncode == 0
     with Lineage(f"sqlite:///{own / 'lineage.db'}") as lineage:
-        runs = [run for run in lineage.runs() if run.job and run.job.namespace == "headwater.reproduction"]
+        runs = list(lineage.runs(job="headwater.reproduction"))
+        assert not {run.id for run in runs} & {run.id for run in lineage.runs()}
+        assert lineage.gaps(older_than=timedelta(0)).count("unstarted") == 0
         told = [lineage.show(run.id).facets["headwater_reproduction"] for run in runs]
         after = lineage.show("plausible")
         assert not [n for n in lineage.downstream("plausible").nodes if n.run and n.run.id in told_by(runs)]
