@@ -145,3 +145,27 @@ def test_what_was_not_known_yet_is_not_said_to_be_nothing(
         )
         with KnownLineage(live, log, until, share=share) as then, pytest.raises(Unknown, match="is called"):
             then.show("nothing")
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["replayed", "gathered"])
+def test_what_was_known_and_had_not_happened_yet_is_said_to_be_so(
+    tmp_path: Path, sqlite_url: str, share: float
+) -> None:
+    for number, time in ((1, "2026-03-01T10:00:00Z"), (2, "2026-03-06T08:00:00Z")):
+        events = [
+            run_event(number, at=f"2026-02-0{number}T10:00:00Z", inputs=["out-1"] if number > 1 else [])
+        ]
+        write_segment(tmp_path / "log", events, appended_at=parse_time(time), sealed=True)
+    with SegmentLog(tmp_path / "log") as log:
+        replay(log, sqlite_url)
+    until = parse_time("2026-03-04T00:00:00Z")
+    with open_store(sqlite_url) as live, SegmentLog(tmp_path / "log") as log:
+        with KnownLineage(live, log, until, share=share) as then, pytest.raises(Unknown) as refused:
+            then.show("out-1", as_of=datetime(2026, 1, 15, tzinfo=UTC))
+        assert "'out-1' was not there yet" in str(refused.value)
+        assert "2026-02-01T10:00:00Z" in str(refused.value)
+        with (
+            KnownLineage(live, log, until, share=share) as then,
+            pytest.raises(Unknown, match="not known yet"),
+        ):
+            then.show("out-2", as_of=datetime(2026, 1, 15, tzinfo=UTC))
