@@ -490,6 +490,8 @@ def test_the_store_knows_of_an_attempt_at_once_and_its_asset_says_so(own: Path) 
         other = lineage.show("shuffled")
         assert isinstance(other, AssetDetails)
         assert [one.outcome for one in other.reproductions] == ["different"]
+        assert [one.step for one in other.reproductions] == ["crm/others.shuffled"]
+        assert other.reproductions[0].reason
         before = attempt.at - timedelta(seconds=1)
         earlier = lineage.show("plausible", as_of=before)
         assert isinstance(earlier, AssetDetails)
@@ -500,6 +502,8 @@ def test_the_store_knows_of_an_attempt_at_once_and_its_asset_says_so(own: Path) 
             assert known.reproductions == details.reproductions
     page = command(own, "show", "plausible").stdout
     assert "made again, identical" in page
+    assert command(own, "reproduce", "churn-model").returncode == cli.NOT_TOLD
+    assert "tried: cannot: " in command(own, "show", "churn-model").stdout
 
 
 @pytest.mark.parametrize("log", ["s3://lake/log", "headwater.yaml"])

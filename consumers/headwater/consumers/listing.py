@@ -115,7 +115,7 @@ def assets(
     query, start = _assets_query(pattern, None, as_of), 0
     while len(found) < limit:
         listed = tuple(_assets(connection, query.limit(PAGE).offset(start), as_of))
-        found += [asset for asset in listed if asset.type == type]
+        found += [asset for asset in listed if (asset.type or "").lower() == type.lower()]
         start += PAGE
         if len(listed) < PAGE:
             break
@@ -169,7 +169,8 @@ def _assets_query(pattern: str | None, type: str | None, as_of: int | None) -> S
         full = dataset.c.namespace + "/" + dataset.c.name
         query = query.where(or_(dataset.c.name.like(like, escape="\\"), full.like(like, escape="\\")))
     if type is not None:
-        query = query.where(type_coerce(described.c.body, JSON)["assetType"].as_string() == type)
+        said = type_coerce(described.c.body, JSON)["assetType"].as_string()
+        query = query.where(func.lower(said) == type.lower())
     return query
 
 

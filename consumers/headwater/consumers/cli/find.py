@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -67,13 +68,16 @@ def search(
         answer = found.search(*query, type=type_, limit=limit, versions=versions, as_of=instant(as_of))
     if form.write(answer):
         return
-    print_lines(_results(answer, each_version=versions))
+    print_lines(_results(answer, query, each_version=versions))
 
 
-def _results(answer: SearchResults, *, each_version: bool) -> list[Line]:
+def _results(answer: SearchResults, query: Sequence[str], *, each_version: bool) -> list[Line]:
     if not answer.results:
+        from headwater.consumers.drawing import printable
         from headwater.consumers.nearest import did_you_mean
 
+        if answer.as_of is not None and (later := _typed(answer.nearest, query)):
+            return [[(f"nothing found ({printable(later)} was not there yet)", "dim")]]
         near = did_you_mean(answer.nearest)
         return [[(f"nothing found{f' ({near})' if near else ''}", "dim")]]
     from headwater.consumers.drawing import recall_notes
@@ -86,6 +90,12 @@ def _results(answer: SearchResults, *, each_version: bool) -> list[Line]:
         lines.append([("of assets the newest version that fits (--versions lists each)", "dim")])
     unknown = sum(found.recalled_upstream is None for found in answer.results)
     return lines + recall_notes((recall for found in answer.results for recall in found.recalls), unknown)
+
+
+def _typed(nearest: Sequence[str], query: Sequence[str]) -> str | None:
+    """The name that was typed as something is called now."""
+    terms = {term.rpartition(":")[2].strip('"').lower() for part in query for term in (part, *part.split())}
+    return next((name for name in nearest if name.lower() in terms), None)
 
 
 def _row(found: Found, each_version: bool) -> tuple[str | tuple[str, str], ...]:
