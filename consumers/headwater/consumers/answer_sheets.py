@@ -42,7 +42,7 @@ class Inner:
 
 _OF_ASSET = {"namespace": lambda row: row.namespace, "name": lambda row: row.name}
 INNER: dict[type, Inner] = {
-    Series: Inner(("points",), {"key": lambda series: series.key}),
+    Series: Inner(("points",), {"key": lambda series: series.key, "asset": lambda series: series.asset}),
     RecipeStep: Inner(("inputs", "outputs"), {"step_run_id": lambda step: step.run_id}),
     AssetChange: Inner(("drift",), _OF_ASSET),
     UnstableStep: Inner(("contents",), _OF_ASSET),

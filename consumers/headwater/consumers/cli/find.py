@@ -56,7 +56,7 @@ def search(
     headwater search churn
     headwater search type:Model 'depth>6'
     headwater search column:email owner:crm
-    headwater search 'auc>0.9' --type run
+    headwater search 'auc>0.9' --type run      runs that measured it step by step
     headwater search 'auc>0.9' type:Model --versions --as-of 2026-03-03
     headwater search code:4f1c9ab
     """
@@ -68,7 +68,10 @@ def search(
         answer = found.search(*query, type=type_, limit=limit, versions=versions, as_of=instant(as_of))
     if form.write(answer):
         return
-    print_lines(_results(answer, query, each_version=versions))
+    lines = _results(answer, query, each_version=versions)
+    if not answer.results and type_ is not None and type_.lower() == "run":
+        lines.append([("what assets say of themselves is not said of runs: without --type run", "dim")])
+    print_lines(lines)
 
 
 def _results(answer: SearchResults, query: Sequence[str], *, each_version: bool) -> list[Line]:
@@ -189,7 +192,9 @@ def _curves(answer: Metrics) -> list[Line]:
     from headwater.consumers import plotting
 
     has_braille = (sys.stdout.encoding or "").lower().startswith("utf")
-    return plotting.plot(answer.series, width(), ascii=not has_braille)
+    # One value that an asset of the run says is no curve.
+    curves = [one for one in answer.series if answer.of != "run" or one.asset is None]
+    return plotting.plot(curves or answer.series, width(), ascii=not has_braille)
 
 
 def _summary(answer: Metrics) -> list[Line]:
@@ -201,7 +206,8 @@ def _summary(answer: Metrics) -> list[Line]:
         least, greatest = (
             number(value) if value is not None else "" for value in (series.least, series.greatest)
         )
-        return (series.key, f"{series.total:,}", str(last.step), number(series.last), least, greatest, nans)
+        step = str(last.step) if series.asset is None else ""
+        return (series.label, f"{series.total:,}", step, number(series.last), least, greatest, nans)
 
     return table(("METRIC", "POINTS", "STEP", "LAST", "LEAST", "GREATEST", "NAN"), map(row, answer.series))
 
@@ -221,5 +227,5 @@ def _history(answer: Metrics) -> list[Line]:
                 of_place[point.step] = [when, what or "", *[""] * len(answer.series)]
                 marks[point.step] = recall_cell(point, of_run=answer.of == "job")
             of_place[point.step][2 + column] = number(point.value)
-    headers = ("WHEN", "RUN" if answer.of == "job" else "VERSION", *(one.key for one in answer.series), "")
+    headers = ("WHEN", "RUN" if answer.of == "job" else "VERSION", *(one.label for one in answer.series), "")
     return table(headers, [(*of_place[place], marks[place]) for place in sorted(of_place)])
