@@ -142,3 +142,49 @@ def test_an_empty_difference_is_one_line(sqlite_url: str) -> None:
         found: Difference = Lineage(store).diff("model@m-b", "model@m-b")
     lines = ["".join(piece for piece, _ in line) for line in page(found)]
     assert lines[3] == "no difference  2 assets the same"
+
+
+def ended(second: int, first: int = 3, **facets: Any) -> Graph:
+    """A step of a pipeline, twice; states as `details.STATES` numbers them."""
+    graph = Graph()
+    for number, state in enumerate((first, second)):
+        at = number * 100 * SECOND
+        end: dict[str, Any] = {"state": state, "ended_at": at + 2 if state >= 3 else None}
+        above = graph.run(f"nightly-{number}", job="nightly", at=at, **end)
+        run = graph.run(
+            f"total-{number}",
+            job="nightly.total",
+            at=at + 1,
+            parent_run_id=above,
+            parent_job_id=graph.job("nightly"),
+            facets=facets if state == 5 else None,
+            **end,
+        )
+        if state == 3:
+            graph.output(run, "sum", f"s-{number}", at=at + 2)
+    return graph
+
+
+def test_that_one_run_failed_is_said_above_everything_else(
+    capsys: pytest.CaptureFixture[str], store_url: str
+) -> None:
+    graph = ended(5, errorMessage={"message": "ValueError: boom\nat line 3", "programmingLanguage": "PYTHON"})
+    code, out = ask(capsys, store_url, graph, "nightly")
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split("  ")[:2] for line in lines[:2]] == [["- nightly", "COMPLETE"], ["+ nightly", "FAIL"]]
+    assert lines[4].split() == ["state", "COMPLETE", "→", "FAIL", "in", "total:", "ValueError:", "boom"]
+    assert sum("→ FAIL" in line for line in lines) == 1
+    assert cli.main(["diff", "nightly", "--store", store_url, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["before"]["state"], told["after"]["state"]) == ("COMPLETE", "FAIL")
+    assert told["causes"][0]["error"].startswith("ValueError: boom")
+
+
+def test_a_run_that_failed_and_one_that_was_killed_differ(
+    capsys: pytest.CaptureFixture[str], store_url: str
+) -> None:
+    code, out = ask(capsys, store_url, ended(1, first=5), "nightly")
+    assert code == 0
+    assert "FAIL → START" in out
+    assert "no difference" not in out

@@ -203,3 +203,10 @@ def test_gaps_end_with_one_when_something_is_missing(
     assert run(capsys, "gaps", "--since", "1d", "--store", url)[0] == 0
     code, _, err = run(capsys, "gaps", "--older-than", "soon", "--store", url)
     assert (code, "no span of time" in err) == (2, True)
+
+
+def test_a_search_for_what_is_not_there_yet_says_so(capsys: pytest.CaptureFixture[str], store: str) -> None:
+    code, out, _ = run(capsys, "search", "scores", "--as-of", "2020-01-01", "--store", store)
+    assert (code, out) == (0, "nothing found (scores was not there yet)\n")
+    _, out, _ = run(capsys, "search", "nothing>0.9", "--type", "run", "--store", store)
+    assert "without --type run" in out

@@ -224,3 +224,41 @@ def test_every_kind_has_its_words_on_the_command_line(tmp_path: Path) -> None:
     from headwater.consumers.cli import lacks
 
     assert set(lacks._TITLES) == set(lacks._HEADERS) == set(KINDS)
+
+
+def test_what_is_left_out_for_being_new_is_counted_and_old_or_certain_things_are_not(
+    connection: Connection,
+) -> None:
+    graph = Graph()
+    graph.run("old", job="load", at=HOUR, last_at=2 * HOUR, **OPEN)
+    graph.run("killed just now", job="load", at=NOW - 2, last_at=NOW - 1, **OPEN)
+    graph.run("only an end, just now", job="load", at=NOW - 2, last_at=NOW - 1, started_at=None)
+    graph.run("of another project", job="theirs", at=NOW - 2, last_at=NOW - 1, **OPEN)
+    (theirs,) = (row for row in graph.rows["job"].values() if row["name"] == "theirs")
+    theirs["namespace"] = "other"
+    found = asked(connection, graph)
+    assert (found.left_out, found.older_than, len(found.lacks)) == (3, 3600.0, 1)
+    assert gaps(connection, Asked(now=NOW, project="other")).left_out == 1
+    assert gaps(connection, Asked(now=NOW, project="other")).complete
+    all_of_it = gaps(connection, Asked(now=NOW, older_than=0))
+    assert (all_of_it.left_out, len(all_of_it.lacks)) == (0, 4)
+
+
+def test_an_attempt_to_make_a_version_again_never_says_that_it_begins(connection: Connection) -> None:
+    graph = Graph()
+    graph.run("again", job="ns/a", at=HOUR, started_at=None)
+    (attempts,) = graph.rows["job"].values()
+    attempts["namespace"] = "headwater.reproduction"
+    assert asked(connection, graph).complete
+
+
+def test_of_clocks_a_day_ahead_what_was_said_is_new_and_of_clocks_a_day_behind_old(
+    connection: Connection,
+) -> None:
+    graph = Graph()
+    graph.run("ahead", job="load", at=NOW + 24 * HOUR, last_at=NOW + 24 * HOUR, **OPEN)
+    graph.run("behind", job="load", at=NOW - 24 * HOUR, last_at=NOW - 24 * HOUR, **OPEN)
+    found = asked(connection, graph, older_than=0)
+    assert (subjects(found, "unended"), found.left_out) == (["behind"], 1)
+    then = gaps(connection, Asked(now=NOW, as_of=NOW, older_than=0))
+    assert (subjects(then, "unended"), then.left_out) == (["behind"], 0)

@@ -173,3 +173,22 @@ def test_an_answer_without_metrics_has_no_series(connection: Connection) -> None
     assert metrics(connection, "plain") == Metrics(
         of="asset", namespace="ns", name="plain", run_id=None, series=()
     )
+
+
+def test_what_several_assets_of_one_run_say_under_one_name_is_all_told(connection: Connection) -> None:
+    graph = Graph()
+    run = graph.run("r", job="evaluate", at=1)
+    for name, value in (("forest", 0.4), ("boosted", 0.5)):
+        said = {"headwater_metrics": {"values": {"r2": value}}}
+        graph.output(run, name, f"v-{name}", at=2, facets=said)
+    graph.insert(connection)
+    expected = {"ns/forest": [0.4], "ns/boosted": [0.5]}
+    for asked in ("evaluate", "r"):
+        found = metrics(connection, asked)
+        assert {one.asset: values(one) for one in found.series} == expected
+        assert [one.label for one in metrics(connection, asked, key="r2").series] == [
+            "ns/boosted r2",
+            "ns/forest r2",
+        ]
+    (alone,) = metrics(connection, "forest").series
+    assert (alone.asset, alone.key, values(alone)) == (None, "r2", [0.4])

@@ -15,6 +15,7 @@ from headwater.consumers.knowing import KnownLineage
 from headwater.consumers.log import SegmentLog
 from headwater.consumers.replaying import replay
 from headwater.consumers.store import Store, open_store
+from headwater.schemas.errors import Rejected
 from headwater.schemas.openlineage import parse_time
 from tests.support.graphs import Graph
 from tests.support.logs import run_event, write_segment
@@ -59,6 +60,7 @@ def lineage(store_url: str) -> Iterator[Lineage]:
         ("counted@v12x", "did you mean 'counted@v12'?"),
         ("table@9f2d", f"did you mean 'table@{DIGESTS[0]}'?"),
         ("table@table1:ab21", f"did you mean 'table@{DIGESTS[1]}'?"),
+        ("table@prod", "did you mean 'table@production'?"),
         ("table@producton", "did you mean 'table@production'?"),
         ("table@01890000-0000-7000-8000-0000000000b2", f"did you mean 'table@{OTHER}'?"),
         ("table@zzzzzzzz", "`headwater show table` lists its versions"),
@@ -145,3 +147,41 @@ def test_what_was_not_known_yet_is_not_said_to_be_nothing(
         )
         with KnownLineage(live, log, until, share=share) as then, pytest.raises(Unknown, match="is called"):
             then.show("nothing")
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["replayed", "gathered"])
+def test_what_was_known_and_had_not_happened_yet_is_said_to_be_so(
+    tmp_path: Path, sqlite_url: str, share: float
+) -> None:
+    for number, time in ((1, "2026-03-01T10:00:00Z"), (2, "2026-03-06T08:00:00Z")):
+        events = [
+            run_event(number, at=f"2026-02-0{number}T10:00:00Z", inputs=["out-1"] if number > 1 else [])
+        ]
+        write_segment(tmp_path / "log", events, appended_at=parse_time(time), sealed=True)
+    with SegmentLog(tmp_path / "log") as log:
+        replay(log, sqlite_url)
+    until = parse_time("2026-03-04T00:00:00Z")
+    with open_store(sqlite_url) as live, SegmentLog(tmp_path / "log") as log:
+        with KnownLineage(live, log, until, share=share) as then, pytest.raises(Unknown) as refused:
+            then.show("out-1", as_of=datetime(2026, 1, 15, tzinfo=UTC))
+        assert "'out-1' was not there yet" in str(refused.value)
+        assert "2026-02-01T10:00:00Z" in str(refused.value)
+        with (
+            KnownLineage(live, log, until, share=share) as then,
+            pytest.raises(Unknown, match="not known yet"),
+        ):
+            then.show("out-2", as_of=datetime(2026, 1, 15, tzinfo=UTC))
+
+
+def test_a_text_for_a_time_and_a_depth_below_nothing_are_refused(lineage: Lineage) -> None:
+    with pytest.raises(Rejected, match=r"'2026-01-01' is no datetime .*datetime\.UTC"):
+        lineage.upstream("model", as_of="2026-01-01")  # type: ignore[arg-type]
+    with pytest.raises(Rejected, match="-1 is no number of steps"):
+        lineage.upstream("model", depth=-1)
+    with pytest.raises(Rejected, match="-1 is no number of steps"):
+        lineage.columns("model", depth=-1)
+
+
+def test_a_field_that_is_none_gets_the_nearest(lineage: Lineage) -> None:
+    with pytest.raises(Rejected, match="did you mean 'column'"):
+        lineage.search("colum:bmi")

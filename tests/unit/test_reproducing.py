@@ -461,7 +461,9 @@ def test_the_command_ends_with_what_came_out_and_the_log_knows_it(own: Path) -> 
 
     assert command(own, "consume").returncode == 0
     with Lineage(f"sqlite:///{own / 'lineage.db'}") as lineage:
-        runs = [run for run in lineage.runs() if run.job and run.job.namespace == "headwater.reproduction"]
+        runs = list(lineage.runs(job="headwater.reproduction"))
+        assert not {run.id for run in runs} & {run.id for run in lineage.runs()}
+        assert lineage.gaps(older_than=timedelta(0)).count("unstarted") == 0
         told = [lineage.show(run.id).facets["headwater_reproduction"] for run in runs]
         after = lineage.show("plausible")
         assert not [n for n in lineage.downstream("plausible").nodes if n.run and n.run.id in told_by(runs)]
@@ -488,6 +490,8 @@ def test_the_store_knows_of_an_attempt_at_once_and_its_asset_says_so(own: Path) 
         other = lineage.show("shuffled")
         assert isinstance(other, AssetDetails)
         assert [one.outcome for one in other.reproductions] == ["different"]
+        assert [one.step for one in other.reproductions] == ["crm/others.shuffled"]
+        assert other.reproductions[0].reason
         before = attempt.at - timedelta(seconds=1)
         earlier = lineage.show("plausible", as_of=before)
         assert isinstance(earlier, AssetDetails)
@@ -498,6 +502,8 @@ def test_the_store_knows_of_an_attempt_at_once_and_its_asset_says_so(own: Path) 
             assert known.reproductions == details.reproductions
     page = command(own, "show", "plausible").stdout
     assert "made again, identical" in page
+    assert command(own, "reproduce", "churn-model").returncode == cli.NOT_TOLD
+    assert "tried: cannot: " in command(own, "show", "churn-model").stdout
 
 
 @pytest.mark.parametrize("log", ["s3://lake/log", "headwater.yaml"])

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 from headwater.consumers.answers import Graph
 from headwater.consumers.changed_inputs import ChangedInput
 from headwater.consumers.columns import ColumnGraph
+from headwater.consumers.differences import AssetChange
 from headwater.consumers.impact import Impact
 from headwater.consumers.metrics import Series
 from headwater.consumers.notebook import Listing
@@ -41,8 +42,9 @@ class Inner:
 
 _OF_ASSET = {"namespace": lambda row: row.namespace, "name": lambda row: row.name}
 INNER: dict[type, Inner] = {
-    Series: Inner(("points",), {"key": lambda series: series.key}),
+    Series: Inner(("points",), {"key": lambda series: series.key, "asset": lambda series: series.asset}),
     RecipeStep: Inner(("inputs", "outputs"), {"step_run_id": lambda step: step.run_id}),
+    AssetChange: Inner(("drift",), _OF_ASSET),
     UnstableStep: Inner(("contents",), _OF_ASSET),
     ChangedInput: Inner(("changes",), _OF_ASSET),
     Impact: Inner(

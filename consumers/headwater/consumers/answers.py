@@ -268,7 +268,8 @@ class Statement:
 class Attempt:
     """A recorded attempt to make a version again: `outcome` is identical, different or cannot.
 
-    `version` is what came out, `environment` how much Python and packages had to match.
+    `version` is what came out, `environment` how much Python and packages had to match; `reason` the first
+    of why it could not be made (or in what it differs), `step` the first step that differed.
     """
 
     outcome: str
@@ -277,6 +278,8 @@ class Attempt:
     actor: str | None
     environment: str | None
     run_id: str
+    reason: str | None = None
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

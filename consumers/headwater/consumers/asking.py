@@ -59,7 +59,7 @@ from headwater.consumers.recipes import Recipe
 from headwater.consumers.searching import SearchResults
 from headwater.consumers.store import Store, open_store
 from headwater.consumers.tables import run_output
-from headwater.schemas.errors import Misconfigured, Retryable
+from headwater.schemas.errors import Misconfigured, Rejected, Retryable
 
 if TYPE_CHECKING:
     from headwater.consumers.knowing import KnownLineage
@@ -133,7 +133,7 @@ class Lineage:
 
         `include_failed`: also what failed runs may have written, and others may have read (`Edge.possible`).
         """
-        at = _micros(as_of)
+        at, depth = _micros(as_of), _steps(depth)
         about = About(name=name, direction=direction, depth=depth, as_of=at, include_failed=include_failed)
         with self._reading(about) as connection:
             starts = _starts(connection, find(connection, name, at), at)
@@ -160,7 +160,7 @@ class Lineage:
 
         With `column` given, `name` is the asset's alone; an empty `column` is all of them.
         """
-        at = _micros(as_of)
+        at, depth = _micros(as_of), _steps(depth)
         with self._reading() as connection:
             return columns.columns(
                 connection,
@@ -405,6 +405,13 @@ class Lineage:
 
 def _micros(time: datetime | None) -> int | None:
     return None if time is None else microseconds(time)
+
+
+def _steps(depth: int | None) -> int | None:
+    """How far a walk goes."""
+    if depth is not None and depth < 0:
+        raise Rejected(f"{depth} is no number of steps", remedy="a depth is 0 or more, or None for all")
+    return depth
 
 
 def opened(url: str) -> Store:

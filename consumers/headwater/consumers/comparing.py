@@ -18,7 +18,7 @@ from headwater.consumers import changes, cones
 from headwater.consumers.answers import Unknown
 from headwater.consumers.causes import StepPair, Verdict, content
 from headwater.consumers.cones import Matched, Pair, chunks
-from headwater.consumers.details import Facets
+from headwater.consumers.details import Details, Facets, mapping
 from headwater.consumers.differences import Difference
 from headwater.consumers.naming import NamedAsset, NamedRun, find, nor_a_job
 from headwater.consumers.statements import Statements
@@ -231,6 +231,7 @@ def _compared(connection: Connection, matched: Matched, as_of: int | None) -> Co
     told = _environments(connection, statements, bodies, of_runs)
     of_assets = bodies.of(_asset_lists(statements, matched), changes.OF_ASSETS)
     verdicts = [_verdict(pair, of_assets.get(number)) for number, pair in enumerate(matched.pairs)]
+    states = _states(connection, matched, as_of)
     compared = [step for step in matched.steps if None not in step and step[0] != step[1]]
     return Compared(
         matched=matched,
@@ -238,8 +239,35 @@ def _compared(connection: Connection, matched: Matched, as_of: int | None) -> Co
         of_runs=of_runs,
         of_assets=of_assets,
         environments=told,
+        states=states,
+        errors=_errors(_Facets(statements), matched, states),
         points=_last_points(connection, {id for step in compared for id in step if id is not None}, as_of),
     )
+
+
+def _states(connection: Connection, matched: Matched, as_of: int | None) -> dict[bytes, str]:
+    """What became of the runs that are compared, and of those that were asked for."""
+    ids = {id for step in matched.steps if None not in step and step[0] != step[1] for id in step if id}
+    for cone in (matched.a, matched.b):
+        start = cone.items.get(cone.starts[0]) if cone.starts else None
+        asked = cone.run or (start and start.run_id)
+        ids |= {asked} if asked else set()
+    details = Details(connection, as_of)
+    for some in chunks(sorted(ids)):
+        details.load_runs(some)
+    return {id: found.state for id, found in details.runs.items() if id in ids}
+
+
+def _errors(bodies: _Facets, matched: Matched, states: Mapping[bytes, str]) -> dict[bytes, str]:
+    """What was said of why a run failed."""
+    runs = {**matched.a.runs, **matched.b.runs}
+    failed = [id for id, state in states.items() if state in ("FAIL", "ABORT") and id in runs]
+    told = bodies.all((runs[id].facets for id in failed), {"errorMessage"})
+    return {
+        id: message
+        for id, facets in zip(failed, told, strict=True)
+        if isinstance(message := mapping(facets, "errorMessage").get("message"), str)
+    }
 
 
 def _run_lists(matched: Matched) -> dict[StepPair, tuple[bytes, bytes]]:

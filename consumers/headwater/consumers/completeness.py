@@ -8,9 +8,10 @@ Events of other producers carry no numbers; nothing is said about them here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -111,7 +112,7 @@ def answer(
         if not known:
             starts = {report.emitter_id[: len(wanted)]: report.emitter_id for report in reports}
             near = [starts[one] for one in nearest_of(wanted, starts)]
-            remedy = did_you_mean(near) or "`headwater emitters --all` lists them"
+            remedy = did_you_mean(near or _alike(wanted, starts.values())) or "there are none"
             raise Unknown(f"no emitter is called {shown(id)}", remedy=remedy)
     return Emitters(
         emitters=tuple(one for one in known if every or wanted is not None or not one.complete),
@@ -119,6 +120,15 @@ def answer(
         damaged=any(one.damaged for one in known),
         as_of=instant(as_of),
     )
+
+
+def _alike(wanted: str, ids: Iterable[str]) -> list[str]:
+    """The few that have the longest beginning in common with it."""
+    return sorted(ids, key=lambda id: (-_shared(id, wanted), id))[:3]
+
+
+def _shared(one: str, other: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _emitter(report: EmitterReport) -> Emitter:

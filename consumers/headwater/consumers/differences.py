@@ -21,7 +21,7 @@ Content: TypeAlias = Literal["added", "removed", "changed", "unknown"]
 #: What an asset's difference is: where one begins, what came of one, or not known to be one.
 Role: TypeAlias = Literal["cause", "consequence", "unknown"]
 Kind: TypeAlias = Literal[
-    "parameter", "code", "source", "content", "inputs", "step", "asset", "commit", "environment"
+    "state", "parameter", "code", "source", "content", "inputs", "step", "asset", "commit", "environment"
 ]
 
 
@@ -170,6 +170,8 @@ class AssetChange:
 class Cause:
     """Something that differs and that nothing upstream explains.
 
+    - `state`: a step completed on one side and failed, was aborted or never ended on the other; `error`
+      says why, where it told.
     - `parameter`, `code`: a step was called otherwise, or is another function.
     - `inputs`, `step`: a step reads something else, or is there on one side only.
     - `source`: something that was read from outside has another content.
@@ -197,6 +199,7 @@ class Cause:
     path: tuple[str, ...] = ()
     reaches: bool | None = None
     brought: int = 0
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +207,8 @@ class Asked:
     """One side of the question: a production, or a run with everything beneath it.
 
     `recalled`: it is, or something that the run wrote; `recalled_upstream`: something that went into it
-    (None: that could not be found out within bounds). `recalls` are those.
+    (None: that could not be found out within bounds). `recalls` are those. `state` is that of the run, or
+    of the one that wrote the production, as in `answers.Run`.
     """
 
     name: str
@@ -218,6 +222,7 @@ class Asked:
     recalled: bool = False
     recalled_upstream: bool | None = False
     recalls: tuple[Recall, ...] = ()
+    state: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

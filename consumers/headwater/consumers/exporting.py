@@ -20,6 +20,7 @@ from sqlalchemy import Connection, select
 from headwater.consumers import walk
 from headwater.consumers.answers import Truncated
 from headwater.consumers.log import SEGMENTS, Cursor, Log, Partition, Record
+from headwater.consumers.shown import Shown
 from headwater.consumers.tables import dataset, event, run
 from headwater.schemas import ids
 from headwater.schemas.errors import Corrupt, Misconfigured
@@ -42,7 +43,7 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
+class Events(Shown):
     """Where the events of a lineage stand; `truncated` as in `answers.Graph`."""
 
     positions: tuple[Position, ...]

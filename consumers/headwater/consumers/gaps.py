@@ -11,14 +11,16 @@
 
 The last is no failure unless one is strict: what comes from outside has no producer. Of each kind
 at most `limit` are listed, and all are counted, in the database. What was said so lately that the
-rest may be on its way (`older_than`) is left out. As of a time only what had happened by then counts.
+rest may be on its way (`older_than`) is left out, and counted; a lost number and a broken chain do not
+mend, and are told at once. As of a time only what had happened by then counts. Attempts to make a
+version again never say that they begin: nothing is missing of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -44,8 +46,10 @@ from headwater.consumers.binding import binding
 from headwater.consumers.completeness import EmitterReport, Gap, each_emitter
 from headwater.consumers.details import moment
 from headwater.consumers.marks import Mark, Marks, together
+from headwater.consumers.moments import microseconds
 from headwater.consumers.naming import id_text
 from headwater.consumers.nearest import offered
+from headwater.consumers.reproductions import NAMESPACE as REPRODUCTIONS
 from headwater.consumers.shown import Shown
 from headwater.consumers.tables import (
     Id,
@@ -72,6 +76,7 @@ KINDS = (
     "unknown-origin",
 )
 HOUR_US = 3_600_000_000
+_BEGINNING = -(2**63)
 DEFAULT_LIMIT = 100
 # So many are looked through for the nearest name.
 _NAMES = 1_000
@@ -106,8 +111,9 @@ class Lack:
 class Gaps(Shown):
     """What is missing: `lacks`, at most `limit` of a kind; `totals` counts all, by project and kind.
 
-    `complete`: nothing is missing that should be there. No project is "". `recalls` are those that the
-    marks of `lacks` stand for, the newest first.
+    `complete`: nothing is missing that should be there, as far as was looked: `left_out` counts what was
+    not told because it was heard of less than `older_than` seconds before. No project is "". `recalls`
+    are those that the marks of `lacks` stand for, the newest first.
     """
 
     complete: bool
@@ -115,6 +121,8 @@ class Gaps(Shown):
     totals: Mapping[str, Mapping[str, int]]
     limit: int
     strict: bool
+    older_than: float
+    left_out: int
     recalls: tuple[Recall, ...] = ()
 
     def count(self, kind: str) -> int:
@@ -124,7 +132,10 @@ class Gaps(Shown):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What to look for; times in µs since 1970 UTC. `now` is the clock, or the time asked about."""
+    """What to look for; times in µs since 1970 UTC. `now` is the clock, or the time asked about.
+
+    `lately` asks for what is left out because it was heard of too lately, and for nothing else.
+    """
 
     now: int
     older_than: int = HOUR_US
@@ -133,11 +144,16 @@ class Asked:
     project: str | None = None
     limit: int = DEFAULT_LIMIT
     strict: bool = False
+    lately: bool = False
 
     @property
     def settled(self) -> int:
         """Whatever was last heard of before this time will not be heard of again by itself."""
-        return self.now - self.older_than
+        return max(self.now - self.older_than, _BEGINNING)
+
+    def in_time(self, heard: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Of what was last heard of then: whether it is looked for."""
+        return heard > self.settled if self.lately else heard <= self.settled
 
 
 def gaps(connection: Connection, asked: Asked) -> Gaps:
@@ -148,7 +164,11 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
     marks = Marks(connection, asked.as_of)
     met: list[Mark] = []
     totals: dict[str, Counter[str]] = {}
+    left_out = 0
     for lack in _emitters(connection, asked):
+        if lack.kind == "unclosed" and microseconds(lack.last_at) > asked.settled:
+            left_out += 1
+            continue
         counted = totals.setdefault(lack.project or "", Counter())
         if sum(found[lack.kind] for found in totals.values()) < asked.limit:
             lacks.append(lack)
@@ -161,6 +181,9 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
             for lack, mark in _listed(connection, kind, query, asked.limit, marks):
                 lacks.append(lack)
                 met.append(mark)
+    left_out += sum(
+        n for query in _of_silence(replace(asked, lately=True)) for _, n in _counts(connection, query)
+    )
     lacks.sort(key=lambda one: (KINDS.index(one.kind), one.first_at, one.subject))
     counted_kinds = KINDS if asked.strict else KINDS[:-1]
     return Gaps(
@@ -169,6 +192,8 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
         totals={project: dict(totals[project]) for project in sorted(totals)},
         limit=asked.limit,
         strict=asked.strict,
+        older_than=asked.older_than / 1_000_000,
+        left_out=left_out,
         recalls=together(met),
     )
 
@@ -193,9 +218,7 @@ def _emitters(connection: Connection, asked: Asked) -> Iterator[Lack]:
     for report in each_emitter(connection, asked.as_of):
         if report.complete or (asked.since is not None and report.last_at < asked.since):
             continue
-        wrong = list(_wrong(report, asked))
-        if not wrong:
-            continue
+        wrong = list(_wrong(report))
         projects = _projects(connection, UUID(report.emitter_id).bytes)
         for project in projects:
             if asked.project is None or project == asked.project:
@@ -212,12 +235,12 @@ def _emitters(connection: Connection, asked: Asked) -> Iterator[Lack]:
                     )
 
 
-def _wrong(report: EmitterReport, asked: Asked) -> Iterator[tuple[str, int | None, tuple[Gap, ...]]]:
+def _wrong(report: EmitterReport) -> Iterator[tuple[str, int | None, tuple[Gap, ...]]]:
     if report.gaps:
         yield "missing", sum(gap.last - gap.first + 1 for gap in report.gaps), report.gaps
     if report.broken:
         yield "broken", len(report.broken), tuple(Gap(number, number) for number in report.broken)
-    if not report.closed and report.last_at <= asked.settled:
+    if not report.closed:
         yield "unclosed", None, (Gap(report.last_sequence + 1, report.last_sequence + 1),)
 
 
@@ -247,6 +270,11 @@ def _queries(asked: Asked) -> Iterator[tuple[str, Select[Any]]]:
     yield "unknown-origin", _unknown_origin(asked)
 
 
+def _of_silence(asked: Asked) -> tuple[Select[Any], ...]:
+    """The runs that are asked for by when they were last heard of."""
+    return _unended(asked), _unstarted(asked)
+
+
 def _of_runs(asked: Asked, number: ColumnElement[Any], *where: ColumnElement[bool]) -> Select[Any]:
     query = (
         select(
@@ -273,7 +301,7 @@ def _unended(asked: Asked) -> Select[Any]:
     if asked.as_of is None:
         # As the partial index spells it.
         is_open: ColumnElement[bool] = and_(
-            literal_column("run.kind = 0 AND run.state < 3", Boolean), run.c.last_at <= asked.settled
+            literal_column("run.kind = 0 AND run.state < 3", Boolean), asked.in_time(run.c.last_at)
         )
     else:
         # What it said later had not been said then; it is taken to have begun and been silent.
@@ -282,15 +310,18 @@ def _unended(asked: Asked) -> Select[Any]:
             run.c.kind == 0,
             run.c.first_at <= asked.as_of,
             or_(run.c.ended_at.is_(None), run.c.ended_at > asked.as_of),
-            heard <= asked.settled,
+            asked.in_time(heard),
         )
     return _of_runs(asked, null(), is_open, run.c.streaming.is_(False))
 
 
 def _unstarted(asked: Asked) -> Select[Any]:
     never = literal_column("run.kind = 0 AND run.started_at IS NULL", Boolean)
-    heard = run.c.first_at <= asked.settled if asked.as_of is not None else run.c.last_at <= asked.settled
-    return _of_runs(asked, null(), never, heard)
+    heard = asked.in_time(run.c.last_at if asked.as_of is None else run.c.first_at)
+    by_then = [] if asked.as_of is None else [run.c.first_at <= asked.as_of]
+    of_attempts = select(job.c.job_id).where(job.c.namespace == REPRODUCTIONS)
+    no_attempt = or_(run.c.job_id.is_(None), run.c.job_id.not_in(of_attempts))
+    return _of_runs(asked, null(), never, heard, *by_then, no_attempt)
 
 
 def _miscounted(asked: Asked) -> Select[Any]:

@@ -83,29 +83,42 @@ class KnownLineage(Lineage):
         if about is not None and self._store is None and not self._is_kept():
             with self._gathered(about) as scratch:
                 if scratch is not None:
-                    with Lineage(scratch)._reading() as connection, self._explaining():
+                    with Lineage(scratch)._reading() as connection, self._explaining(connection):
                         yield connection
                     return
         if self._store is None:
             self._store = self._whole()
-        with super()._reading() as connection, self._explaining():
+        with super()._reading() as connection, self._explaining(connection):
             yield connection
 
     @contextmanager
-    def _explaining(self) -> Iterator[None]:
+    def _explaining(self, known: Connection) -> Iterator[None]:
         """What was not known then, and is now, is said to be so."""
         try:
             yield
         except Unknown as unknown:
-            later = self._known_since(unknown.name) if unknown.name is not None else None
+            later = self._known_since(known, unknown.name) if unknown.name is not None else None
             if later is None:
                 raise
             message = f"{shown(unknown.name)} was not known yet"
             raise Unknown(message, remedy=later, name=unknown.name) from unknown
 
-    def _known_since(self, name: str) -> str | None:
-        """When the log was first told of it after then; None where nothing is called that now either."""
-        if self._live is None:
+    @staticmethod
+    def _was_known(known: Connection, name: str) -> bool:
+        try:
+            find(known, name)
+        except Ambiguous:
+            return True
+        except Unknown:
+            return False
+        return True
+
+    def _known_since(self, known: Connection, name: str) -> str | None:
+        """When the log was first told of it after then; None where nothing is called that now either.
+
+        None as well where it was known, and is refused for another reason: it had not happened by then.
+        """
+        if self._live is None or self._was_known(known, name):
             return None
         with self._live.snapshot() as live:
             try:

@@ -20,6 +20,7 @@ from headwater.consumers.fold import time_of
 from headwater.consumers.marks import CLEAN, Marks
 from headwater.consumers.naming import called
 from headwater.consumers.nearest import did_you_mean, nearest_names
+from headwater.consumers.reproductions import NAMESPACE as REPRODUCTIONS
 from headwater.consumers.tables import (
     dataset,
     dataset_facet,
@@ -40,7 +41,11 @@ PAGE = 500
 def runs(
     connection: Connection, job: str | None, state: str | None, limit: int, as_of: int | None = None
 ) -> tuple[ListedRun, ...]:
-    """The latest runs first; `job` is a name or `namespace/name`, `state` as in `Run.state`."""
+    """The latest runs first; `job` is a name or `namespace/name`, `state` as in `Run.state`.
+
+    Attempts to make a version again are no work of a pipeline: they are listed where `job` is theirs, or
+    their namespace.
+    """
     if state is not None and state.upper() not in STATES:
         raise Unknown(f"no run has a state {shown(state)}", remedy=f"one of {', '.join(STATES)}")
     wanted = None if state is None else state.upper()
@@ -69,7 +74,12 @@ def _runs_query(
 ) -> Select[Any]:
     """The ids; as of a time, of the runs that may have been in that state."""
     query = select(run.c.run_id).where(run.c.kind == 0)
-    if wanted is not None:
+    of_attempts = select(job.c.job_id).where(job.c.namespace == REPRODUCTIONS)
+    if wanted is None:
+        query = query.where(or_(run.c.job_id.is_(None), run.c.job_id.not_in(of_attempts)))
+    elif wanted == REPRODUCTIONS:
+        query = query.where(run.c.job_id.in_(of_attempts))
+    else:
         query = query.where(run.c.job_id.in_(jobs_called(connection, wanted)))
     if as_of is not None:
         query = query.where(run.c.first_at <= as_of)
@@ -105,7 +115,7 @@ def assets(
     query, start = _assets_query(pattern, None, as_of), 0
     while len(found) < limit:
         listed = tuple(_assets(connection, query.limit(PAGE).offset(start), as_of))
-        found += [asset for asset in listed if asset.type == type]
+        found += [asset for asset in listed if (asset.type or "").lower() == type.lower()]
         start += PAGE
         if len(listed) < PAGE:
             break
@@ -159,7 +169,8 @@ def _assets_query(pattern: str | None, type: str | None, as_of: int | None) -> S
         full = dataset.c.namespace + "/" + dataset.c.name
         query = query.where(or_(dataset.c.name.like(like, escape="\\"), full.like(like, escape="\\")))
     if type is not None:
-        query = query.where(type_coerce(described.c.body, JSON)["assetType"].as_string() == type)
+        said = type_coerce(described.c.body, JSON)["assetType"].as_string()
+        query = query.where(func.lower(said) == type.lower())
     return query
 
 

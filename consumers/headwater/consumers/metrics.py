@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, cast, func, select
 
 from headwater.consumers.answers import Recall, Unknown
 from headwater.consumers.descent import BUDGETS
@@ -23,7 +23,7 @@ from headwater.consumers.marks import Mark, Marks, together
 from headwater.consumers.naming import NamedAsset, NamedRun, find, id_text, nor_a_job
 from headwater.consumers.nearest import offered
 from headwater.consumers.shown import Shown
-from headwater.consumers.tables import facet, job, metric_point, run, run_output, version
+from headwater.consumers.tables import dataset, facet, job, metric_point, run, run_output, version
 from headwater.consumers.terms import body_of, metric_values
 from headwater.schemas.errors import shown
 from headwater.schemas.text import original, storable
@@ -59,7 +59,8 @@ class Point:
 class Series:
     """The points of one metric. `total` is how many there are; `points` are fewer when they were thinned.
 
-    `least` and `greatest` are of all of them, without NaN; `last` is the last point's value.
+    `least` and `greatest` are of all of them, without NaN; `last` is the last point's value. `asset` is
+    what says so of itself, `namespace/name`, where one run may have written several that do.
     """
 
     key: str
@@ -69,6 +70,12 @@ class Series:
     greatest: float | None
     last: float | None
     points: tuple[Point, ...]
+    asset: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is called beside others."""
+        return self.key if self.asset is None else f"{self.asset} {self.key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +121,8 @@ def metrics(
         known = metrics(connection, name, points=1, history=history, as_of=as_of)
         raise Unknown(
             f"{shown(name)} has no metric {shown(key)}",
-            remedy=offered(key, [series.key for series in known.series], "its metrics") or "it has none",
+            remedy=offered(key, list(dict.fromkeys(series.key for series in known.series)), "its metrics")
+            or "it has none",
         )
     return found
 
@@ -143,9 +151,45 @@ def _of_run(
         namespace=None if job_of is None else original(job_of.namespace),
         name=None if job_of is None else original(job_of.name),
         run_id=id_text(named.run),
-        series=tuple(_curves(connection, and_(*where), points, mark)),
+        series=(
+            *_curves(connection, and_(*where), points, mark),
+            *_of_outputs(connection, named, key, as_of, mark),
+        ),
         recalls=mark.recalls,
     )
+
+
+def _of_outputs(
+    connection: Connection, named: NamedRun, key: str | None, as_of: int | None, mark: Mark
+) -> Iterator[Series]:
+    """What the assets that the run wrote say of themselves."""
+    rows = connection.execute(_outputs_of([named.run], as_of)).all()
+    stated = _stated(connection, [(row.production_id, row.facets) for row in rows])
+    for row in rows:
+        said: _Values = {
+            (_asset_of(row), name): value for name, value in stated.get(row.production_id, {}).items()
+        }
+        yield from _series([_Told(None, named.run, row.published_at, said, mark)], key)
+
+
+def _outputs_of(runs: Collection[bytes], as_of: int | None) -> Select[Any]:
+    return (
+        select(
+            run_output.c.production_id,
+            run_output.c.run_id,
+            run_output.c.published_at,
+            run_output.c.facets,
+            dataset.c.namespace,
+            dataset.c.name,
+        )
+        .join(dataset, dataset.c.dataset_id == run_output.c.dataset_id)
+        .where(run_output.c.run_id.in_(runs), existing(as_of))
+        .order_by(dataset.c.namespace, dataset.c.name, run_output.c.production_id)
+    )
+
+
+def _asset_of(row: Any) -> str:
+    return f"{original(row.namespace)}/{original(row.name)}"
 
 
 def _curves(connection: Connection, where: ColumnElement[bool], points: int, mark: Mark) -> Iterator[Series]:
@@ -247,7 +291,7 @@ def _of_asset(
             row.version and original(row.version),
             row.run_id,
             row.published_at,
-            stated.get(row.production_id) or measured.get(row.run_id, {}),
+            _plain(stated.get(row.production_id) or measured.get(row.run_id, {})),
             marks[row.production_id],
         )
         for row in told
@@ -280,22 +324,24 @@ def _of_job(
     told = rows[:history][::-1]
     ids = [row.run_id for row in told]
     measured = _last_points(connection, ids, as_of)
-    outputs = connection.execute(
-        select(run_output.c.production_id, run_output.c.run_id, run_output.c.facets)
-        .where(run_output.c.run_id.in_(ids), existing(as_of))
-        .order_by(run_output.c.production_id)
-    ).all()
+    outputs = connection.execute(_outputs_of(ids, as_of)).all()
     stated = _stated(connection, [(row.production_id, row.facets) for row in outputs])
-    of_run: dict[bytes, dict[str, float | None]] = {}
+    said_by: dict[tuple[bytes, str], set[str]] = {}
     for row in outputs:
-        of_run.setdefault(row.run_id, {}).update(stated.get(row.production_id, {}))
+        for name in stated.get(row.production_id, {}):
+            said_by.setdefault((row.run_id, name), set()).add(_asset_of(row))
+    several = {name for (_, name), assets in said_by.items() if len(assets) > 1}
+    of_run: dict[bytes, _Values] = {}
+    for row in outputs:
+        for name, value in stated.get(row.production_id, {}).items():
+            of_run.setdefault(row.run_id, {})[_asset_of(row) if name in several else None, name] = value
     marks = Marks(connection, as_of).of_runs(ids)
     points = [
         _Told(
             None,
             row.run_id,
             row.first_at,
-            of_run.get(row.run_id, {}) | measured.get(row.run_id, {}),
+            of_run.get(row.run_id, {}) | _plain(measured.get(row.run_id, {})),
             marks[row.run_id],
         )
         for row in told
@@ -313,25 +359,33 @@ def _of_job(
     )
 
 
+#: By the asset that says it, where that matters, and the metric.
+_Values: TypeAlias = dict[tuple[str | None, str], float | None]
+
+
+def _plain(values: dict[str, float | None]) -> _Values:
+    return {(None, name): value for name, value in values.items()}
+
+
 class _Told(NamedTuple):
     """One version or run of a history, and what was measured of it."""
 
     version: str | None
     run_id: bytes
     at: int | None
-    values: dict[str, float | None]
+    values: _Values
     mark: Mark
 
 
 def _recalls(history: Sequence[_Told], key: str | None) -> tuple[Recall, ...]:
     """Those of what has a point."""
-    return together(one.mark for one in history if (one.values if key is None else key in one.values))
+    return together(one.mark for one in history if any(key in (None, name) for _, name in one.values))
 
 
 def _series(history: Sequence[_Told], key: str | None) -> tuple[Series, ...]:
-    keys = sorted({name for told in history for name in told.values if key in (None, name)})
+    keys = {said for told in history for said in told.values if key in (None, said[1])}
     found = []
-    for name in keys:
+    for name in sorted(keys, key=lambda said: (said[1], said[0] or "")):
         points = tuple(
             Point(
                 step=place,
@@ -347,7 +401,8 @@ def _series(history: Sequence[_Told], key: str | None) -> tuple[Series, ...]:
         numbers = [point.value for point in points if point.value is not None]
         found.append(
             Series(
-                key=name,
+                key=name[1],
+                asset=name[0],
                 total=len(points),
                 not_numbers=len(points) - len(numbers),
                 least=min(numbers, default=None),

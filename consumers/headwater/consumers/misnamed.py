@@ -47,10 +47,12 @@ def near_versions(connection: Connection, name: str, datasets: Sequence[bytes], 
 
     Of an asset's versions the latest and those next to `chosen` in order are looked at.
     """
-    texts = list(dict.fromkeys([*_aliases(connection, datasets), *_versions(connection, datasets, chosen)]))
+    aliases = list(_aliases(connection, datasets))
+    texts = list(dict.fromkeys([*aliases, *_versions(connection, datasets, chosen)]))
     tail = chosen.rpartition(":")[2]
     begins = {_beginning(text, tail): text for text in reversed(texts)}
-    whole = dict.fromkeys(begins[one] for one in nearest_of(tail, begins))
+    begun = [text for text in aliases if text.startswith(chosen)]
+    whole = dict.fromkeys([*begun, *(begins[one] for one in nearest_of(tail, begins))])
     runs = _near_ids(connection, chosen, run.c.run_id, _wrote(datasets)) if not whole else []
     return did_you_mean([f"{name}@{text}" for text in [*whole, *map(_text_of, runs)]][:3])
 

@@ -67,7 +67,12 @@ def parse_moment(text: str, *, now: int | None = None) -> int:
 
 
 def microseconds(time: datetime) -> int:
-    """`time` as µs since 1970 UTC. Raises `Rejected` when it has no zone."""
+    """`time` as µs since 1970 UTC. Raises `Rejected` when it has no zone, or is no datetime at all."""
+    if not hasattr(time, "utcoffset"):
+        raise Rejected(
+            f"{shown(str(time))} is no datetime",
+            remedy="give an aware one: datetime(2026, 3, 3, tzinfo=datetime.UTC)",
+        )
     if time.utcoffset() is None:
         raise Rejected(
             f"{shown(time.isoformat())} has no zone", remedy="give an aware datetime: tzinfo=datetime.UTC"

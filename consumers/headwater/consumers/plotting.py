@@ -75,7 +75,7 @@ class _Panel:
         self._cells = [[0] * self._columns for _ in range(height)]
 
     def lines(self) -> Iterator[Line]:
-        yield [(printable(self._series.key), "bold"), (f"  {self._told()}", "dim")]
+        yield [(printable(self._series.label), "bold"), (f"  {self._told()}", "dim")]
         self._draw()
         for row, cells in enumerate(self._cells):
             label = self._labels[0] if row == 0 else self._labels[1] if row == self._height - 1 else ""

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from headwater.consumers.nearest import did_you_mean, nearest_of
 from headwater.consumers.terms import WORD_LIMIT, Kind, words
 from headwater.schemas.errors import Rejected, shown
 
@@ -113,7 +114,7 @@ def _condition(term: str) -> Condition:
         if kinds is None and '"' not in term and not field[2].startswith("//"):
             raise Rejected(
                 f"{shown(term)}: there is no field {shown(name)}",
-                remedy=f"{', '.join(FIELDS)}; or put it in quotes to look for the text",
+                remedy=f"{_fields(name)}; or put it in quotes to look for the text",
             )
     compared = _COMPARISON.match(value)
     if compared is not None and (kinds is None or kinds & _COMPARED):
@@ -123,6 +124,11 @@ def _condition(term: str) -> Condition:
     if kinds == frozenset({Kind.METRIC}):
         return Comparison(term=text, kinds=kinds, key=value, sign=None, text="", number=None)
     return _words(text, kinds, value)
+
+
+def _fields(name: str) -> str:
+    near = did_you_mean(nearest_of(name, (*FIELDS, *_ALSO))).removesuffix("?")
+    return f"{near}? There are {', '.join(FIELDS)}" if near else ", ".join(FIELDS)
 
 
 def _comparison(term: str, kinds: frozenset[Kind], key: str, sign: str, text: str) -> Comparison:

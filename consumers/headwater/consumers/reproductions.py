@@ -75,6 +75,10 @@ def _attempt(body: dict[str, object], at: int, run_id: str) -> Attempt:
         value = body.get(key)
         return value if isinstance(value, str) else None
 
+    def first(*keys: str) -> str | None:
+        said = (one for key in keys if isinstance(listed := body.get(key), list) for one in listed)
+        return next((one for one in said if isinstance(one, str)), None)
+
     return Attempt(
         outcome=text("outcome") or "",
         version=text("version"),
@@ -82,4 +86,6 @@ def _attempt(body: dict[str, object], at: int, run_id: str) -> Attempt:
         actor=text("actor"),
         environment=text("environment"),
         run_id=run_id,
+        reason=first("reasons", "differences"),
+        step=text("step"),
     )

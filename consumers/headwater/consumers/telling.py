@@ -44,6 +44,7 @@ from headwater.consumers.naming import id_text
 
 #: Causes are told in this order; what may be a reason anywhere comes last.
 _KINDS: tuple[Kind, ...] = (
+    "state",
     "parameter",
     "code",
     "source",
@@ -68,7 +69,7 @@ NOTHING = Sides({}, {})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """Both cones, and all that was read of what differs: facets by step and by pair, last points by run."""
+    """Both cones, and all that was read of what differs: facets by step and by pair, the rest by run."""
 
     matched: Matched
     verdicts: Sequence[Verdict]
@@ -76,6 +77,8 @@ class Compared:
     of_assets: Mapping[int, Sides]
     environments: Mapping[str, Facets]
     points: Mapping[bytes, Mapping[str, float | None]]
+    states: Mapping[bytes, str]
+    errors: Mapping[bytes, str]
 
 
 def _steps_of(cone: Cone) -> int:
@@ -83,6 +86,11 @@ def _steps_of(cone: Cone) -> int:
     wrote = {item.run_id for item in cone.items.values()}
     above = {run.parent_job for run in cone.runs.values()}
     return sum(id in wrote or run.job not in above for id, run in cone.runs.items())
+
+
+def _rank(kind: Kind) -> int:
+    """How a run ended is told above everything else, and what differs everywhere below it."""
+    return 0 if kind == "state" else 2 if kind in ("commit", "environment") else 1
 
 
 def tell(compared: Compared, limit: int) -> Difference:
@@ -163,9 +171,11 @@ class _Telling:
                 at=None if ran is None else moment(ran.first_at),
                 assets=assets,
                 steps=_steps_of(cone),
+                state=self._compared.states.get(cone.run),
                 **mark.fields(),
             )
-        copy = self._copy(cone.items[cone.starts[0]])
+        item = cone.items[cone.starts[0]]
+        copy = self._copy(item)
         return Asked(
             name=copy.name,
             namespace=copy.namespace,
@@ -175,6 +185,7 @@ class _Telling:
             at=copy.published_at,
             assets=assets,
             steps=_steps_of(cone),
+            state=None if item.run_id is None else self._compared.states.get(item.run_id),
             **mark.fields(),
         )
 
@@ -309,11 +320,31 @@ class _Telling:
 
     def _causes(self) -> tuple[Cause, ...]:
         """All of them: those that reach what was asked for first, then by kind and name."""
-        found = [*self._beginnings(), *self._suspects()]
-        found.sort(
-            key=lambda c: (_KINDS.index(c.kind) >= 7, c.reaches is False, _KINDS.index(c.kind), c.name)
-        )
+        found = [*self._ends(), *self._beginnings(), *self._suspects()]
+        found.sort(key=lambda c: (_rank(c.kind), c.reaches is False, _KINDS.index(c.kind), c.name))
         return tuple(found)
+
+    def _ends(self) -> Iterator[Cause]:
+        """Steps that ended otherwise; not the pipeline above one, which ended so because of it."""
+        states, errors = self._compared.states, self._compared.errors
+        ended = {
+            step: [states.get(id) if id is not None else None for id in step]
+            for step in self._steps
+            if step[0] != step[1]
+        }
+        other = [step for step, (one, two) in ended.items() if one and two and one != two]
+        runs = [run for step in other for run in self._executions(step) if run is not None]
+        above = {run.parent_job for run in runs} - {None}
+        for step in other:
+            if not any(run.job in above for run in self._executions(step) if run is not None):
+                one, two = step
+                error = errors.get(two or b"") or errors.get(one or b"")
+                yield replace(
+                    self._located("state", self._step(step).name, [step], self._written.get(step, ())),
+                    before=ended[step][0],
+                    after=ended[step][1],
+                    error=error,
+                )
 
     def _beginnings(self) -> Iterator[Cause]:
         own: dict[tuple[Any, ...], list[Beginning]] = defaultdict(list)

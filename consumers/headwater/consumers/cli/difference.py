@@ -41,6 +41,7 @@ _SIGNS = {
 }
 _FEW = 8
 _LONG = 40
+_ERROR = 120
 _STEPS_NAMED = 4
 _PATH_NAMED = 7
 
@@ -61,7 +62,13 @@ def page(found: Difference, *, everything: bool = False) -> list[Line]:
 
 def _title(found: Difference) -> Iterator[Line]:
     for sign, style, asked in (("-", "red", found.before), ("+", "green", found.after)):
-        yield [(f"{sign} ", style), (printable(asked.name), "bold"), *_identity(asked)]
+        yield [(f"{sign} ", style), (printable(asked.name), "bold"), *_ended(asked, found), *_identity(asked)]
+
+
+def _ended(asked: Asked, found: Difference) -> Iterator[tuple[str, str]]:
+    """What became of the run, unless all is well on both sides."""
+    if {found.before.state, found.after.state} - {"COMPLETE", None} and asked.state is not None:
+        yield f"  {asked.state}", "bold red" if asked.state in ("FAIL", "ABORT") else "bold"
 
 
 def _identity(asked: Asked) -> Iterator[tuple[str, str]]:
@@ -122,6 +129,18 @@ def _valued(cause: Cause, everything: bool) -> Iterator[tuple[str, str]]:
     yield cause.name, "bold"
     yield f"  {values(cause.before, cause.after, cause.state)}", _SIGNS[cause.state][1]
     yield _in(cause.steps, everything), ""
+
+
+def _state(cause: Cause, everything: bool) -> Iterator[tuple[str, str]]:
+    yield f"{cause.before} → {cause.after}", "bold red" if cause.after in ("FAIL", "ABORT") else "yellow"
+    yield _in(cause.steps, everything), ""
+    if cause.error is not None:
+        yield f": {cause.error if everything else _first_line(cause.error)}", "red"
+
+
+def _first_line(message: str) -> str:
+    line = next(iter(message.strip().splitlines()), "")
+    return line if len(line) <= _ERROR else f"{line[: _ERROR - 1]}…"
 
 
 def _code(cause: Cause, everything: bool) -> Iterator[tuple[str, str]]:
@@ -196,6 +215,7 @@ def _packages(environment: EnvironmentChange, everything: bool) -> Iterator[tupl
 
 
 _TOLD: dict[str, Callable[[Cause, bool], Iterator[tuple[str, str]]]] = {
+    "state": _state,
     "parameter": _valued,
     "code": _code,
     "inputs": _inputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -55,7 +56,7 @@ def search(
     headwater search churn
     headwater search type:Model 'depth>6'
     headwater search column:email owner:crm
-    headwater search 'auc>0.9' --type run
+    headwater search 'auc>0.9' --type run      runs that measured it step by step
     headwater search 'auc>0.9' type:Model --versions --as-of 2026-03-03
     headwater search code:4f1c9ab
     """
@@ -67,13 +68,19 @@ def search(
         answer = found.search(*query, type=type_, limit=limit, versions=versions, as_of=instant(as_of))
     if form.write(answer):
         return
-    print_lines(_results(answer, each_version=versions))
+    lines = _results(answer, query, each_version=versions)
+    if not answer.results and type_ is not None and type_.lower() == "run":
+        lines.append([("what assets say of themselves is not said of runs: without --type run", "dim")])
+    print_lines(lines)
 
 
-def _results(answer: SearchResults, *, each_version: bool) -> list[Line]:
+def _results(answer: SearchResults, query: Sequence[str], *, each_version: bool) -> list[Line]:
     if not answer.results:
+        from headwater.consumers.drawing import printable
         from headwater.consumers.nearest import did_you_mean
 
+        if answer.as_of is not None and (later := _typed(answer.nearest, query)):
+            return [[(f"nothing found ({printable(later)} was not there yet)", "dim")]]
         near = did_you_mean(answer.nearest)
         return [[(f"nothing found{f' ({near})' if near else ''}", "dim")]]
     from headwater.consumers.drawing import recall_notes
@@ -86,6 +93,12 @@ def _results(answer: SearchResults, *, each_version: bool) -> list[Line]:
         lines.append([("of assets the newest version that fits (--versions lists each)", "dim")])
     unknown = sum(found.recalled_upstream is None for found in answer.results)
     return lines + recall_notes((recall for found in answer.results for recall in found.recalls), unknown)
+
+
+def _typed(nearest: Sequence[str], query: Sequence[str]) -> str | None:
+    """The name that was typed as something is called now."""
+    terms = {term.rpartition(":")[2].strip('"').lower() for part in query for term in (part, *part.split())}
+    return next((name for name in nearest if name.lower() in terms), None)
 
 
 def _row(found: Found, each_version: bool) -> tuple[str | tuple[str, str], ...]:
@@ -179,7 +192,9 @@ def _curves(answer: Metrics) -> list[Line]:
     from headwater.consumers import plotting
 
     has_braille = (sys.stdout.encoding or "").lower().startswith("utf")
-    return plotting.plot(answer.series, width(), ascii=not has_braille)
+    # One value that an asset of the run says is no curve.
+    curves = [one for one in answer.series if answer.of != "run" or one.asset is None]
+    return plotting.plot(curves or answer.series, width(), ascii=not has_braille)
 
 
 def _summary(answer: Metrics) -> list[Line]:
@@ -191,7 +206,8 @@ def _summary(answer: Metrics) -> list[Line]:
         least, greatest = (
             number(value) if value is not None else "" for value in (series.least, series.greatest)
         )
-        return (series.key, f"{series.total:,}", str(last.step), number(series.last), least, greatest, nans)
+        step = str(last.step) if series.asset is None else ""
+        return (series.label, f"{series.total:,}", step, number(series.last), least, greatest, nans)
 
     return table(("METRIC", "POINTS", "STEP", "LAST", "LEAST", "GREATEST", "NAN"), map(row, answer.series))
 
@@ -211,5 +227,5 @@ def _history(answer: Metrics) -> list[Line]:
                 of_place[point.step] = [when, what or "", *[""] * len(answer.series)]
                 marks[point.step] = recall_cell(point, of_run=answer.of == "job")
             of_place[point.step][2 + column] = number(point.value)
-    headers = ("WHEN", "RUN" if answer.of == "job" else "VERSION", *(one.key for one in answer.series), "")
+    headers = ("WHEN", "RUN" if answer.of == "job" else "VERSION", *(one.label for one in answer.series), "")
     return table(headers, [(*of_place[place], marks[place]) for place in sorted(of_place)])

@@ -114,9 +114,32 @@ def _page(answer: Gaps) -> list[Line]:
             lines.append([(f"{len(of_kind):,} of {total:,} are listed (--limit)", "dim")])
     unknown = sum(lack.recalled_upstream is None for lack in answer.lacks)
     lines += recall_notes(answer.recalls, unknown)
+    left_out = _left_out(answer)
     if answer.complete:
-        lines = [[("nothing is missing", "green")], *([[("", "")]] if lines else []), *lines]
+        first = f"nothing is missing; {left_out}" if left_out else "nothing is missing"
+        lines = [[(first, "green")], *([[("", "")]] if lines else []), *lines]
+    elif left_out:
+        lines += [[("", "")], [(left_out, "dim")]]
     return lines
+
+
+def _left_out(answer: Gaps) -> str:
+    """What was not looked at because it is too new."""
+    if not answer.left_out:
+        return ""
+    span = next(
+        (
+            f"{answer.older_than // seconds:.0f} {unit}"
+            for unit, seconds in _SPANS
+            if answer.older_than % seconds == 0
+        ),
+        f"{answer.older_than:g} s",
+    )
+    things = f"{answer.left_out:,} thing{'' if answer.left_out == 1 else 's'}"
+    return f"{things} of the last {'hour' if span == '1 h' else span} left out (--older-than 0s)"
+
+
+_SPANS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 _TITLES = {

@@ -140,13 +140,18 @@ def _environment(environment: Mapping[str, Any]) -> Iterator[Line]:
 def _columns(asset: AssetDetails) -> Iterator[Line]:
     if not asset.columns:
         return
-    keys = list(dict.fromkeys(key for column in asset.columns for key in _plain(column.metrics)))
+    told = dict.fromkeys(key for column in asset.columns for key in _plain(column.metrics))
+    keys = [*(key for key in _ORDER if key in told), *(key for key in told if key not in _ORDER)]
     yield from _title(f"columns ({len(asset.columns):,})")
     rows = [
         (column.name, column.type or "", *(_value(_plain(column.metrics).get(key, "")) for key in keys))
         for column in asset.columns
     ]
     yield from _indented(table(("NAME", "TYPE", *(_heading(key) for key in keys)), rows))
+
+
+#: What people read first; anything else comes behind.
+_ORDER = ("count", "nullCount", "distinctCount", "min", "mean", "median", "max", "std", "sum")
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,11 +225,15 @@ def _reproductions(asset: AssetDetails) -> Iterator[Line]:
     for one in asset.reproductions[:_RECALLS]:
         who = f" by {printable(one.actor)}" if one.actor else ""
         style = {"identical": "green", "different": "bold red"}.get(one.outcome, "yellow")
-        told = words.get(one.outcome, "could not be made again")
+        where = f" in {one.step}" if one.step else ""
+        why = f": {one.reason}" if one.reason else ""
+        told = words.get(one.outcome, f"{one.actor or 'somebody'} tried: {one.outcome}{where}{why}")
+        if one.outcome in words:
+            who += f"{where}{why}"
         yield [
             (f"{_INDENT}{short_time(one.at)}  ", ""),
-            (told, style),
-            (f"{who}  run {one.run_id[:8]}…", "dim"),
+            (printable(told), style),
+            (printable(f"{who if one.outcome in words else ''}  run {one.run_id[:8]}…"), "dim"),
         ]
     if len(asset.reproductions) > _RECALLS:
         yield [(f"{_INDENT}… and {len(asset.reproductions) - _RECALLS:,} before (--json)", "dim")]

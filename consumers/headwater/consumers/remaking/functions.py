@@ -80,15 +80,15 @@ def _module(name: str, path: str | None, folders: list[str]) -> Any:
     except ModuleNotFoundError as missing:
         root = _root_of(name, path, folders) if name.startswith(missing.name or "\0") else None
         if root is None:
-            raise _unimportable(name, missing) from missing
+            raise _unimportable(name, missing, path, folders) from missing
     except BaseException as error:
-        raise _unimportable(name, error) from error
+        raise _unimportable(name, error, path, folders) from error
     sys.path.insert(0, root)
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except BaseException as error:
-        raise _unimportable(name, error) from error
+        raise _unimportable(name, error, path, folders) from error
 
 
 def _root_of(name: str, path: str | None, folders: list[str]) -> str | None:
@@ -110,13 +110,23 @@ def _file(path: str | None, folders: list[str]) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _unimportable(name: str, error: BaseException) -> Refused:
+def _unimportable(name: str, error: BaseException, path: str | None, folders: list[str]) -> Refused:
     if isinstance(error, ModuleNotFoundError):
         what = f"no module {error.name}"
-        remedy = "install it, or run where it can be imported: --path FOLDER"
+        remedy = f"install it, or {_where(path, folders)}"
     else:
         what, remedy = f"{type(error).__name__}: {error}", "see whether it can be imported at all"
     return Refused(what=f"the module {name}", reason=f"it cannot be imported: {what}", remedy=remedy)
+
+
+def _where(path: str | None, folders: list[str]) -> str:
+    """Which folder has to be given, and that none of those looked in is that."""
+    if path is None or Path(path).is_absolute():
+        return "run where it can be imported: --path FOLDER"
+    if _file(path, folders) is not None:
+        return f"run where it can be imported: --path FOLDER; {path} is there, and is another module"
+    looked = ", ".join(folders)
+    return f"give --path the folder that holds {path}; {looked or 'this one'} does not"
 
 
 # -- scripts ------------------------------------------------------------------------------
@@ -128,7 +138,7 @@ def _script(path: str | None, folders: list[str]) -> Any:
         raise Refused(
             what="the script",
             reason=f"there is no file {path}" if path else "it was typed at a prompt or in a notebook",
-            remedy="run where it is: --path FOLDER" if path else "keep the steps in a file",
+            remedy=_where(path, folders) if path else "keep the steps in a file",
         )
     known = sys.modules.get(SCRIPT)
     if known is not None and known.__file__ == str(file):
@@ -144,7 +154,7 @@ def _script(path: str | None, folders: list[str]) -> Any:
     try:
         specification.loader.exec_module(module)
     except BaseException as error:
-        raise _unimportable(str(file), error) from error
+        raise _unimportable(str(file), error, None, folders) from error
     return module
 
 
