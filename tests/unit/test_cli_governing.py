@@ -183,7 +183,7 @@ def test_impact_of_everything_recalled_names_who_and_why(
     run(capsys, "recall", "customers@bbbb", "--reason", "units", "--actor", "ada", *places)
     code, out, _ = run(capsys, "impact", "--recalled", *places)
     assert code == 0
-    assert out[0] == "crm/customers@table1:bbbbbbbb…"
+    assert out[0] == "crm/customers@table1:bbbbbbbb…  recalled"
     assert out[1].startswith("  recalled by ada ")
     assert out[1].endswith(": units")
     (found,) = answer(capsys, "impact", "--recalled", *places)["recalls"]
@@ -204,7 +204,7 @@ def test_impact_of_a_run_is_that_of_what_it_wrote(
     capsys: pytest.CaptureFixture[str], places: tuple[str, ...]
 ) -> None:
     _, out, _ = run(capsys, "impact", run_of(1, "load").id, *places)
-    assert out[0] == "what run 0198c2f4… wrote"
+    assert out[0] == "what run 0198c2f4-0000… wrote"
     assert "    customers → churn.train → churn-model" in out
     _, out, _ = run(capsys, "impact", "churn-model", *places)
     assert out[1] == "  nothing was made from it"

@@ -52,7 +52,9 @@ def print_lines(lines: Iterable[Line]) -> None:
     terminal = console()
     for line in lines:
         for part in wrapped(line, terminal.width):
-            terminal.print(Text.assemble(*part))
+            text = Text.assemble(*part)
+            text.rstrip()  # blanks beyond the edge would be a line of their own
+            terminal.print(text)
 
 
 def print_text(text: str) -> None:
