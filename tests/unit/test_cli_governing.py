@@ -198,6 +198,19 @@ def test_impact_is_cut_where_it_is_told_to_and_says_so(
     run(capsys, "recall", "customers", "--all-versions", "--reason", "units", *places)
     _, out, _ = run(capsys, "impact", "--recalled", "--limit", "1", *places)
     assert out[-1] == "  cut at 1: there is more (--limit)"
+    assert any(line.startswith("  at least 1 production of 1 asset") for line in out)
+
+
+def test_impact_of_what_was_made_from_something_recalled_says_so(
+    capsys: pytest.CaptureFixture[str], places: tuple[str, ...]
+) -> None:
+    run(capsys, "recall", "customers@bbbb", "--reason", "units", *places)
+    _, out, _ = run(capsys, "impact", "churn-model@dddd", *places)
+    assert out[0] == "crm/churn-model@json1:dddddddd…  made from recalled"
+    assert out[1].startswith("  crm/customers@table1:bbbbbbbb… recalled by ")
+    found = answer(capsys, "impact", "churn-model@dddd", *places)
+    assert (found["recalled"], found["recalled_upstream"]) == (False, True)
+    assert [recall["reason"] for recall in found["recalls"]] == ["units"]
 
 
 def test_impact_of_a_run_is_that_of_what_it_wrote(
