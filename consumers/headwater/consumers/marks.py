@@ -115,7 +115,7 @@ class Marks:
             seen += len(rows)
             frontier = set()
             for id, parent in rows:
-                news = above[parent] - above.setdefault(id, {id})
+                news = above[parent] - above.setdefault(id, set())
                 above[id] |= news
                 for one in news:
                     parts[one].add(id)
