@@ -119,7 +119,7 @@ def _slug(heading: str) -> str:
 # What is another in every run: ids, digests of fitted models, times, durations, the commit.
 _MASKS = [
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "<id>"),
-    (re.compile(r"\brun [0-9a-f]{8}…"), "run <id>"),
+    (re.compile(r"\brun [0-9a-f]{8}-[0-9a-f]{4}…"), "run <id>"),
     (re.compile(r"\b(json1|bytes1|opaque1):[0-9a-f]{8,64}"), r"\1:<digest>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z"), "<time>"),
     (re.compile(r"\b\d[\d.,]* (?:µs|ms|s|min)\b(?:  git \w+(?: \(\w+\))?)?"), "<took>"),

@@ -212,8 +212,8 @@ def _errors() -> set[str]:
         (["one"], "one\ntwo\n", False),
         (["one…two"], "one\ntwo\n", False),
         (
-            ["run 01a20926…  2026-11-23 16:03:48Z  302 ms"],
-            "run 0badcafe…  2027-01-01 00:00:00Z  1.2 s\n",
+            ["run 01a20926-66e1…  2026-11-23 16:03:48Z  302 ms"],
+            "run 0badcafe-66e1…  2027-01-01 00:00:00Z  1.2 s\n",
             True,
         ),
         (["table1:6614726f…"], "table1:00000000…\n", False),

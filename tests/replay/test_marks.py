@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from headwater.consumers import columns, comparing, listing, marks, recipe_store
+from headwater.consumers import columns, comparing, impact, listing, marks, recipe_store
 from headwater.consumers import metrics as measured
-from headwater.consumers.answers import Recall
+from headwater.consumers.answers import AssetDetails, Recall
 from headwater.consumers.descent import _search_down, _search_up
 from headwater.consumers.marks import Marks
-from headwater.consumers.naming import id_text
+from headwater.consumers.naming import find, id_text
 from headwater.consumers.recalls import Recalls
 from headwater.consumers.searching import search
+from headwater.consumers.showing import show
 from headwater.consumers.store import Store
 from headwater.consumers.walk import Reader
 from headwater.schemas.errors import HeadwaterError
@@ -89,6 +90,22 @@ def check_production(connection: Connection, truth: Tainted, production: bytes, 
     made = recipe_store.recipe(connection, name, as_of=as_of)
     assert (made.recalled, made.recalled_upstream) == expected
     assert stated(made.recalls) == truth.met(production)
+    below = impact.impact(connection, name, as_of=as_of)
+    assert (below.recalled, below.recalled_upstream) == expected
+    assert stated(below.recalls) == truth.met(production)
+    for affected in below.assets:
+        own = bytes_of(affected.latest)
+        assert (affected.recalled, affected.recalled_upstream) == (
+            truth.is_recalled(own),
+            truth.descends(own),
+        )
+        assert stated(affected.recalls) == truth.met(own)
+    shown = show(connection, find(connection, name, as_of), as_of)
+    assert isinstance(shown, AssetDetails)
+    assert bool(shown.upstream_recalls) == expected[1]
+    for written in shown.history:
+        own = bytes_of(written.id)
+        assert (written.recalled, written.recalled_upstream) == (truth.is_recalled(own), truth.descends(own))
     for node in columns.columns(connection, name, "up", column="", as_of=as_of).nodes:
         if node.kind == "production":
             own = bytes_of(node.id.partition("#")[0])

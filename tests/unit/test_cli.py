@@ -113,10 +113,10 @@ def test_the_tree_names_what_was_read_and_the_steps_between(
     code, out, _ = run(capsys, "lineage", "churn-model", "--store", store)
     assert code == 0
     assert out.splitlines() == [
-        "churn-model  table1:9f9f9f9f…  Model · Forest  made from recalled",
-        "└─ train  ns/churn  run 0198c2f4…  1970-01-01 00:04:00Z  1 µs  git 4f1c9ab (clean)",
-        "   ├─ customers  table1:9e9e9e9e…  Dataset · 7,043 × 2  recalled  s3://lake/customers.csv",
-        "   │  └─ load  ns/churn  run 0198c2f4…  1970-01-01 00:02:00Z  1 µs  git 4f1c9ab (clean)",
+        "churn-model  table1:9f9f9f9f…  made from recalled  Model · Forest",
+        "└─ train  ns/churn  run 0198c2f4-0000…  1970-01-01 00:04:00Z  1 µs  git 4f1c9ab (clean)",
+        "   ├─ customers  table1:9e9e9e9e…  recalled  Dataset · 7,043 × 2  s3://lake/customers.csv",
+        "   │  └─ load  ns/churn  run 0198c2f4-0000…  1970-01-01 00:02:00Z  1 µs  git 4f1c9ab (clean)",
         "   └─ rates  origin unknown",
         "1 of 2 edges are inferred: the events named no production",
     ]
@@ -125,7 +125,7 @@ def test_the_tree_names_what_was_read_and_the_steps_between(
 def test_down_ends_with_the_runs_that_only_read(capsys: pytest.CaptureFixture[str], store: str) -> None:
     code, out, _ = run(capsys, "lineage", "customers", "--down", "--store", store)
     assert code == 0
-    assert "report  ns/churn" in out.splitlines()[-2]
+    assert "report  read recalled  ns/churn" in out.splitlines()[-2]
     assert "fail" in out
 
 

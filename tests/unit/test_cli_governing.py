@@ -183,7 +183,7 @@ def test_impact_of_everything_recalled_names_who_and_why(
     run(capsys, "recall", "customers@bbbb", "--reason", "units", "--actor", "ada", *places)
     code, out, _ = run(capsys, "impact", "--recalled", *places)
     assert code == 0
-    assert out[0] == "crm/customers@table1:bbbbbbbb…"
+    assert out[0] == "crm/customers@table1:bbbbbbbb…  recalled"
     assert out[1].startswith("  recalled by ada ")
     assert out[1].endswith(": units")
     (found,) = answer(capsys, "impact", "--recalled", *places)["recalls"]
@@ -198,13 +198,26 @@ def test_impact_is_cut_where_it_is_told_to_and_says_so(
     run(capsys, "recall", "customers", "--all-versions", "--reason", "units", *places)
     _, out, _ = run(capsys, "impact", "--recalled", "--limit", "1", *places)
     assert out[-1] == "  cut at 1: there is more (--limit)"
+    assert any(line.startswith("  at least 1 production of 1 asset") for line in out)
+
+
+def test_impact_of_what_was_made_from_something_recalled_says_so(
+    capsys: pytest.CaptureFixture[str], places: tuple[str, ...]
+) -> None:
+    run(capsys, "recall", "customers@bbbb", "--reason", "units", *places)
+    _, out, _ = run(capsys, "impact", "churn-model@dddd", *places)
+    assert out[0] == "crm/churn-model@json1:dddddddd…  made from recalled"
+    assert out[1].startswith("  crm/customers@table1:bbbbbbbb… recalled by ")
+    found = answer(capsys, "impact", "churn-model@dddd", *places)
+    assert (found["recalled"], found["recalled_upstream"]) == (False, True)
+    assert [recall["reason"] for recall in found["recalls"]] == ["units"]
 
 
 def test_impact_of_a_run_is_that_of_what_it_wrote(
     capsys: pytest.CaptureFixture[str], places: tuple[str, ...]
 ) -> None:
     _, out, _ = run(capsys, "impact", run_of(1, "load").id, *places)
-    assert out[0] == "what run 0198c2f4… wrote"
+    assert out[0] == "what run 0198c2f4-0000… wrote"
     assert "    customers → churn.train → churn-model" in out
     _, out, _ = run(capsys, "impact", "churn-model", *places)
     assert out[1] == "  nothing was made from it"

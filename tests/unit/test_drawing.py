@@ -106,7 +106,7 @@ def test_downstream_the_outputs_of_one_run_hang_on_one_step() -> None:
     )
     assert text_of(drawing.tree(down)) == [
         "in  bytes1:abababab…  Dataset",
-        "└─ split  crm/churn  run 000split…  2026-11-23 09:14:02Z  1.2 s",
+        "└─ split  crm/churn  run 000split-0000…  2026-11-23 09:14:02Z  1.2 s",
         "   ├─ train  bytes1:abababab…  Dataset",
         "   └─ test  bytes1:abababab…  Dataset",
     ]

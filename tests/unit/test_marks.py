@@ -9,10 +9,12 @@ import orjson
 import pytest
 
 from headwater.consumers import listing
-from headwater.consumers.answers import ListedRun
+from headwater.consumers.answers import ListedRun, RunDetails
 from headwater.consumers.drifting import drift
 from headwater.consumers.gaps import Asked, gaps
+from headwater.consumers.naming import find
 from headwater.consumers.sheets import csv_text, sheet
+from headwater.consumers.showing import show
 from headwater.consumers.store import Store, open_store
 from tests.replay import product
 from tests.support.logs import run_event
@@ -63,6 +65,28 @@ def test_gaps_mark_what_read_something_recalled_and_what_is_recalled_and_nobody_
     assert (lacks["unproduced"].recalled, lacks["unproduced"].recalled_upstream) == (True, False)
     assert {one.reason for one in found.recalls} == {"orders is wrong", "items is wrong"}
     assert then.recalls == ()
+
+
+def test_the_run_of_a_pipeline_has_the_marks_of_its_parts(store: Store) -> None:
+    def part(run: int, parent: int, inputs: list[Any], outputs: list[Any]) -> bytes:
+        document = orjson.loads(told(run, "COMPLETE", 14, inputs, outputs))
+        whole = orjson.loads(told(parent, "COMPLETE", 14, [], []))
+        facet = {"run": {"runId": whole["run"]["runId"]}, "job": whole["job"]}
+        document["run"].setdefault("facets", {})["parent"] = facet
+        return orjson.dumps(document)
+
+    product.apply_all(store, [[told(7, "COMPLETE", 14, [], []), part(8, 7, [], []), part(9, 8, [], [])]])
+    product.apply_all(store, [[part(10, 9, [named("orders", "v2")], [named("sums", "v5")])]])
+    product.apply_all(store, [[recall("orders", "v2"), recall("sums", "v5")]])
+    with store.snapshot() as connection:
+        runs = {run.id[-2:]: run for run in listing.runs(connection, None, None, 20)}
+        marked = [id for id, run in sorted(runs.items()) if run.recalled and run.recalled_upstream]
+        whole = show(connection, find(connection, runs[marked[0]].id))
+    assert len(marked) == 4
+    assert isinstance(whole, RunDetails)
+    assert (whole.recalled, whole.recalled_upstream, whole.upstream_recalls) == (True, True, ())
+    assert {one.reason for one in whole.recalls} == {"orders is wrong", "sums is wrong"}
+    assert [child.recalled for child in whole.children] == [True]
 
 
 def test_drift_marks_the_versions_that_an_input_had_and_has(store: Store) -> None:

@@ -285,9 +285,13 @@ def test_a_node_limit_is_kept_and_said(connection: Connection) -> None:
     found = walk.upstream(connection, walk.productions(connection, [joined]), limit=8)
     assert len(found.nodes) == 8
     assert found.truncated == "limit"
+    assert found.more == {joined}
     whole = walk.upstream(connection, walk.productions(connection, [joined]), limit=21)
     assert len(whole.nodes) == 21
     assert whole.truncated is None
+    assert not whole.more
+    down = walk.downstream(connection, walk.productions(connection, sources[:1]), limit=1)
+    assert (down.truncated, down.more) == ("limit", {sources[0]})
 
 
 def test_a_hundred_inputs_and_a_hundred_outputs_are_read_once_each(connection: Connection) -> None:

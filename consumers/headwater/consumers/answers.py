@@ -131,9 +131,9 @@ class Node(Shown):
     A `production` is one run's writing of one version; an `origin` is something read that no
     known run wrote (`note` says why: unknown, dropped, unseen); a `reader` is a run that read
     and wrote nothing of it. `summary` is what is worth knowing at a glance; `more` says that
-    the lineage goes on here beyond the depth asked for. `recalled`: this version must not be relied
-    on; `recalled_upstream`: something that it was made of, however far up and shown or not, must
-    not (None: that could not be found out within bounds).
+    the lineage goes on here beyond the depth or the number of nodes asked for. `recalled`: this
+    version must not be relied on; `recalled_upstream`: something that it was made of, however far up
+    and shown or not, must not (None: that could not be found out within bounds).
     """
 
     id: str
@@ -232,7 +232,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A production, in short."""
+    """A production, in short. `recalled_upstream`: something that it was made of is (None: not known)."""
 
     id: str
     namespace: str
@@ -243,6 +243,7 @@ class Written:
     state: str
     lifecycle: str | None = None
     recalled: bool = False
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +252,8 @@ class Statement:
 
     `kind` is tag, description, ownership (`value` has pairs of name and role, as JSON), alias, recall or
     erasure. `whole`: it is about the asset, not about one version of it. `version` is also None for
-    what a run (`run_id`) wrote without naming a version.
+    what a run (`run_id`) wrote without naming a version. Of what is about a version: `recalled`, it is;
+    `recalled_upstream`, something that it was made of is (None: not known).
     """
 
     kind: str
@@ -262,6 +264,8 @@ class Statement:
     whole: bool = False
     actor: str | None
     at: datetime
+    recalled: bool = False
+    recalled_upstream: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,7 +334,11 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetails(Shown):
-    """Everything known of one run. `facets` are the run's and its job's, verbatim, by name."""
+    """Everything known of one run. `facets` are the run's and its job's, verbatim, by name.
+
+    `recalled`, `recalled_upstream` and `recalls` are its marks and those of its parts (`children`), as
+    the listing of runs has them; `upstream_recalls` are those of what it read itself.
+    """
 
     run: Run
     parameters: Mapping[str, Any]
@@ -338,12 +346,15 @@ class RunDetails(Shown):
     error: Mapping[str, Any]
     inputs: tuple[Read, ...]
     outputs: tuple[Written, ...]
-    children: tuple[Run, ...]
+    children: tuple[ListedRun, ...]
     metrics: tuple[Metric, ...]
     facets: Mapping[str, Any]
     as_of: datetime | None = None
     upstream_recalls: tuple[Recall, ...] = ()
     upstream_recalls_complete: bool = True
+    recalled: bool = False
+    recalled_upstream: bool | None = False
+    recalls: tuple[Recall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

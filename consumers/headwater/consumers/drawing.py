@@ -24,6 +24,7 @@ PIPED_WIDTH = 100
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LEAST_ROOM = 44
 _RECALLS = 5
+_MORE = ("… more beyond this depth", "cyan")
 UNKNOWN_RECALLS = (
     "it is not known whether something recalled is in what they were made of: "
     "their lineage goes on too far to look through"
@@ -49,6 +50,11 @@ def short_version(version: str | None) -> str:
     if colon and len(digest) == 64 and digest.isalnum():
         return f"{form}:{digest[:8]}…"
     return version if len(version) <= 24 else f"{version[:23]}…"
+
+
+def short_run(id: str) -> str:
+    """The start of a run's id: in our ids the first 8 digits are those of all runs of a minute."""
+    return id[:13]
 
 
 def short_time(time: datetime) -> str:
@@ -174,7 +180,7 @@ class _Tree:
         node = self._nodes[item.id]
         words = [("a run", "")] if node.run is None else step_words(node.run)
         if node.kind == "reader":
-            words += recall_words(node)
+            words[1:1] = recall_words(node)
         return [(item.indent + item.branch, "dim"), *_joined(words)]
 
     def _asset_line(self, item: _Item, *, numbered: bool) -> Line:
@@ -184,6 +190,8 @@ class _Tree:
             words = [(node.name or item.id, "bold"), (f"see [{self._number(item.id)}]", "cyan")]
             return line + _joined(words)
         words = asset_words(node)
+        if words[-1] == _MORE and self._graph.truncated == "limit":
+            words[-1] = ("… more beyond this limit", "cyan")
         if self._is_late(item):
             self._parts.append(item.id)
             words.append((f"goes on at [{self._number(item.id)}]", "cyan"))
@@ -225,18 +233,18 @@ def asset_words(node: Node) -> Line:
     words: Line = [(node.name or node.id, "bold")]
     if node.version is not None or node.kind == "production":
         words.append((short_version(node.version), "yellow"))
+    words += recall_words(node)
     told = [word for word in (node.type, *node.summary) if word]
     if told:
         words.append((" · ".join(told), ""))
     if node.lifecycle is not None:
         words.append((node.lifecycle.lower(), "magenta"))
-    words += recall_words(node)
     if node.note is not None:
         words.append((node.note, "dim"))
     if node.location is not None and node.location != node.name:
         words.append((node.location, "dim"))
     if node.more:
-        words.append(("… more beyond this depth", "cyan"))
+        words.append(_MORE)
     return words
 
 
@@ -263,7 +271,7 @@ def recall_title(recall: Recall) -> str:
     name = f"{recall.namespace}/{recall.name}"
     if recall.version is not None:
         return f"{name}@{short_version(recall.version)}"
-    return name if recall.whole else f"{name} as run {(recall.run_id or '?')[:8]}… wrote it"
+    return name if recall.whole else f"{name} as run {short_run(recall.run_id or '?')}… wrote it"
 
 
 def recall_notes(recalls: Iterable[Recall], unknown: int = 0) -> list[Line]:
@@ -288,7 +296,7 @@ def step_words(run: Run) -> Line:
     words: Line = [(step, "green")]
     if pipeline:
         words.append((pipeline, ""))
-    words.append((f"run {run.external_id or run.id[:8] + '…'}", "dim"))
+    words.append((f"run {run.external_id or short_run(run.id) + '…'}", "dim"))
     words.append((short_time(run.started_at or run.first_at), "dim"))
     if run.duration_s is not None:
         words.append((duration(run.duration_s), "dim"))

@@ -22,6 +22,7 @@ from headwater.consumers import walk
 from headwater.consumers.answers import Graph, Job, Recall
 from headwater.consumers.details import Details, asset_type
 from headwater.consumers.existence import document
+from headwater.consumers.marks import MOST, Mark, Marks, of_several
 from headwater.consumers.naming import NamedRun, find, id_text
 from headwater.consumers.recalls import Recalled, Recalls, copies, produced_by
 from headwater.consumers.shown import Shown
@@ -67,7 +68,9 @@ class Affected:
 
     `productions` of it did; `latest` is the last of them, published at `published_at`. `current`: what
     one reads of the asset now is one of them (None: nothing of it is published). `aliases` are those
-    that point at one of them. `way` is the shortest from a start (its first hop) to `latest`; of more
+    that point at one of them. `recalled`: `latest` is; `recalled_upstream`: something that it was made of
+    is, what was asked for or another (None: that could not be found out within bounds), as `recalls` say.
+    `way` is the shortest from a start (its first hop) to `latest`; of more
     than twice `WAY_ENDS` hops it has the first and the last, and `steps` counts all that lie between.
     """
 
@@ -81,6 +84,8 @@ class Affected:
     current: bool | None
     aliases: tuple[Pointer, ...]
     recalled: bool
+    recalled_upstream: bool | None
+    recalls: tuple[Recall, ...]
     steps: int
     way: tuple[Hop, ...]
 
@@ -113,12 +118,16 @@ class Source:
 class Impact(Shown):
     """Everything that something went into.
 
-    `copies` productions of it were started from; `recalls` hold for it. `productions` are affected in
-    all. `truncated`: there are more than `limit`, so what is not among `assets` may be affected too.
+    `copies` productions of it were started from. `recalled`: one of them is; `recalled_upstream`: something
+    that one of them was made of is (None: not known). `recalls` are those, the newest first.
+    `productions` are affected in all. `truncated`: there are more than `limit`, so what is not among
+    `assets` may be affected too.
     """
 
     of: Source
     copies: int
+    recalled: bool
+    recalled_upstream: bool | None
     recalls: tuple[Recall, ...]
     productions: int
     assets: tuple[Affected, ...]
@@ -142,7 +151,7 @@ def impact(
 ) -> Impact:
     """What `text` (an asset's latest version, a version, a production, a run) went into."""
     named = find(connection, text, as_of)
-    telling = _Telling(connection, Recalls(connection, as_of), as_of, limit)
+    telling = _Telling(connection, as_of, limit)
     if isinstance(named, NamedRun):
         starts: Sequence[Node] = produced_by(connection, named.run, as_of)
         return telling.impact(starts, run=named.run)
@@ -158,9 +167,8 @@ def recalled(
     connection: Connection, *, limit: int = DEFAULT_LIMIT, as_of: int | None = None
 ) -> RecallImpacts:
     """The impact of each recall that holds, the newest first; at most `limit` productions each."""
-    recalls = Recalls(connection, as_of)
-    telling = _Telling(connection, recalls, as_of, limit)
-    found = tuple(telling.of_recall(held) for held in recalls.standing)
+    telling = _Telling(connection, as_of, limit)
+    found = tuple(telling.of_recall(held) for held in telling.marks.recalls.standing)
     return RecallImpacts(recalls=found, limit=limit, as_of=instant(as_of))
 
 
@@ -195,10 +203,10 @@ def _starts(connection: Connection, text: str, as_of: int | None) -> Sequence[No
 class _Telling:
     """Walks down and tells what was met."""
 
-    def __init__(self, connection: Connection, recalls: Recalls, as_of: int | None, limit: int) -> None:
+    def __init__(self, connection: Connection, as_of: int | None, limit: int) -> None:
         self._connection = connection
         self._statements = Statements(connection, as_of)
-        self._recalls = recalls
+        self.marks = Marks(connection, as_of)
         self._as_of = as_of
         self._limit = limit
 
@@ -225,9 +233,9 @@ class _Telling:
         return Impact(
             of=self._origin(named, of, run) if recall is None else _recalled_origin(recall),
             copies=len(written),
-            recalls=self._holding(written) if recall is None else (recall,),
+            **self._mark(starts, run, recall).fields(),
             productions=len(productions),
-            assets=_Assets(self._statements, self._recalls, found).told(productions),
+            assets=_Assets(self._statements, self.marks, found).told(productions),
             readers=self._readers(found, [node for node in reached if isinstance(node, Reader)]),
             limit=self._limit,
             truncated=found.truncated is not None or len(written) > self._limit,
@@ -246,11 +254,15 @@ class _Telling:
             run_id=None if run is None else id_text(run),
         )
 
-    def _holding(self, starts: Iterable[Production]) -> tuple[Recall, ...]:
-        held = {
-            h.recall: None for start in starts for h in self._recalls.of(start.dataset_id, start.version_id)
-        }
-        return tuple(held)
+    def _mark(self, starts: Sequence[Node], run: bytes | None, recall: Recall | None) -> Mark:
+        """That of what was asked for; the recall whose impact this is stands first."""
+        if run is not None and not starts:
+            return self.marks.of_runs([run])[run]
+        mark = of_several(self.marks.of_nodes(starts).values())
+        if recall is None:
+            return mark
+        others = tuple(other for other in mark.recalls if other != recall)
+        return Mark(recalled=True, upstream=mark.upstream, recalls=(recall, *others)[:MOST])
 
     def _readers(self, found: Walk, readers: Sequence[Reader]) -> tuple[Readers, ...]:
         """The runs that only read, by job, the latest first."""
@@ -282,9 +294,9 @@ class _Telling:
 class _Assets:
     """The productions of a walk down, told by asset."""
 
-    def __init__(self, statements: Statements, recalls: Recalls, found: Walk) -> None:
+    def __init__(self, statements: Statements, marks: Marks, found: Walk) -> None:
         self._statements = statements
-        self._recalls = recalls
+        self._marks = marks
         self._found = found
         self._before = _before(found)
         self._heads = _heads(found, self._before)
@@ -298,6 +310,7 @@ class _Assets:
         aliases = self._aliases(groups, latest)
         ways = {group: self._way(last.id) for group, last in latest.items()}
         hops = self._hops({id for way in ways.values() for id in way})
+        marks = self._marks.of_nodes(latest.values())
         found = []
         for group, last in latest.items():
             own = hops[last.id]
@@ -313,7 +326,7 @@ class _Assets:
                     published_at=instant(last.published_at),
                     current=None if now is None else any(p.id == now for p in groups[group]),
                     aliases=aliases[group],
-                    recalled=self._recalls.hold_for(last),
+                    **marks[last.id].fields(),
                     steps=self._found.depths[last.id],
                     way=tuple(hops[id] for id in ways[group]),
                 )

@@ -2,7 +2,7 @@
 
 Every question marks what it tells by this one module: a thing is recalled itself, or was made from
 something recalled, however far up, and the recalls that say so are named with their reasons. A run
-is marked by what it wrote and by what it read. The cost is bounded (`headwater.consumers.descent`):
+is marked by what it and its parts wrote and read. The cost is bounded (`headwater.consumers.descent`):
 where a lineage is too large to look through, the mark says "not known" and never "no". Nothing
 here writes.
 """
@@ -11,23 +11,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, true
 
 from headwater.consumers import walk
 from headwater.consumers.answers import Recall
 from headwater.consumers.descent import BUDGETS, Above, trace, trace_walk
 from headwater.consumers.existence import existing, written
 from headwater.consumers.recalls import Recalls
-from headwater.consumers.tables import run_output
+from headwater.consumers.tables import run, run_output
 from headwater.consumers.walk import Node, Origin, Reader, Walk
 
 #: Recalls that are told of one thing; `headwater show` tells all of them.
 MOST = 20
 #: As `descent.BUDGETS`, where a mark stands beside an answer that comes quickly.
 OF_LISTINGS = BUDGETS[:2]
+#: Parts of runs that are looked through for the marks of the whole.
+PARTS = 5_000
 _CHUNK = 10_000
 
 
@@ -91,9 +93,37 @@ class Marks:
         return found
 
     def of_runs(self, ids: Collection[bytes]) -> dict[bytes, Mark]:
-        """By the runs' ids."""
+        """By the runs' ids; a run has the marks of its parts as well, and of their parts."""
         if not self.recalls:
             return dict.fromkeys(ids, CLEAN)
+        parts, is_whole = self._parts(ids)
+        known = self._of_single_runs({*ids, *(part for found in parts.values() for part in found)})
+        marks = {id: of_several([known[part] for part in (id, *parts[id])]) for id in ids}
+        if is_whole:
+            return marks
+        return {id: replace(mark, upstream=mark.upstream or None) for id, mark in marks.items()}
+
+    def _parts(self, ids: Collection[bytes]) -> tuple[dict[bytes, set[bytes]], bool]:
+        """Of each run the runs that are part of it, and whether these are all; `PARTS` are looked at."""
+        parts: dict[bytes, set[bytes]] = {id: set() for id in ids}
+        above: dict[bytes, set[bytes]] = {id: {id} for id in ids}
+        begun = true() if self._as_of is None else run.c.first_at <= self._as_of
+        frontier, seen = set(ids), 0
+        while frontier and seen <= PARTS:
+            query = select(run.c.run_id, run.c.parent_run_id).where(run.c.parent_run_id.in_(frontier), begun)
+            rows = self._connection.execute(query.limit(PARTS + 1 - seen)).all()
+            seen += len(rows)
+            frontier = set()
+            for id, parent in rows:
+                news = above[parent] - above.setdefault(id, set())
+                above[id] |= news
+                for one in news:
+                    parts[one].add(id)
+                if news:
+                    frontier.add(id)
+        return parts, seen <= PARTS
+
+    def _of_single_runs(self, ids: Collection[bytes]) -> dict[bytes, Mark]:
         readers: dict[bytes, Node] = {id: Reader(id) for id in ids}
         traced = trace(self._connection, readers, self.recalls, self._as_of, self._budgets)
         wrote = self._wrote(ids)

@@ -70,6 +70,7 @@ class Found:
     `versions`: how many versions of the asset fit, this one among them, or at least so many where
     they are not `versions_complete`; 0 for an asset matched as a whole. The marks are those of the version,
     of an asset as a whole its last version's; of a run what it wrote (`recalled`) and read; a job has none.
+    `recalled_before`: so many recalls hold for an asset as a whole whose last version is not recalled.
     """
 
     kind: Thing
@@ -86,6 +87,7 @@ class Found:
     recalled: bool = False
     recalled_upstream: bool | None = False
     recalls: tuple[Recall, ...] = ()
+    recalled_before: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,8 @@ def _marked(connection: Connection, found: Sequence[_Ranked], as_of: int | None)
             production = shown[one]
             mark = of_productions[production] if production is not None else marks.of_version(one.id)
         result = replace(one.found, **mark.fields())
+        if one in shown and one.found.id is None and not mark.recalled:
+            result = replace(result, recalled_before=marks.recalls.count(one.id))
         if one.id in details.runs:
             run = details.runs[one.id]
             result = replace(result, state=run.state, at=run.started_at or run.first_at)

@@ -6,23 +6,28 @@ What a production's own facets say was said with it; a run's facets are the last
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import Connection, and_, func, or_, select, true
 
 from headwater.consumers import tag_registers
 from headwater.consumers.answers import (
     AssetDetails,
     Field,
+    ListedRun,
     Metric,
     Read,
+    Run,
     RunDetails,
+    Statement,
     Unknown,
     Written,
 )
 from headwater.consumers.curated import curated
-from headwater.consumers.descent import above
+from headwater.consumers.descent import BUDGETS, above
 from headwater.consumers.details import (
     ROLES,
     STATES,
@@ -38,6 +43,7 @@ from headwater.consumers.details import (
     summary,
 )
 from headwater.consumers.existence import existing, facets_of, written
+from headwater.consumers.marks import CLEAN, Mark, Marks, of_several
 from headwater.consumers.naming import NamedAsset, NamedRun, id_text
 from headwater.consumers.recalls import Recalls
 from headwater.consumers.reproductions import attempts
@@ -46,6 +52,7 @@ from headwater.consumers.tables import dataset, metric_point, run, run_output, v
 from headwater.consumers.tag_registers import ProducerTag
 from headwater.consumers.walk import Input, Production, Reader, productions
 from headwater.schemas.asset_facets import TAG_SOURCE
+from headwater.schemas.ids import version_id
 from headwater.schemas.parameters import parameter_value
 from headwater.schemas.text import original
 
@@ -94,7 +101,7 @@ def _show_asset(connection: Connection, named: NamedAsset, as_of: int | None) ->
         parameters=_parameters(of_run),
         environment=_plain(mapping(of_run, "headwater_environment")),
         inputs=inputs,
-        statements=said.statements,
+        statements=_marked(connection, named, said.statements, as_of),
         history=tuple(
             _written(connection, as_of, run_output.c.dataset_id.in_(named.datasets), limit=HISTORY)
         ),
@@ -122,6 +129,33 @@ def _recalls(
         "upstream_recalls": upstream,
         "upstream_recalls_complete": complete,
     }
+
+
+def _marked(
+    connection: Connection, named: NamedAsset, statements: Iterable[Statement], as_of: int | None
+) -> tuple[Statement, ...]:
+    """`statements` with the marks of the versions that they are about."""
+    marks = Marks(connection, as_of)
+    told = tuple(statements)
+    if not marks.recalls:
+        return told
+    texts = {one.version for one in told if one.version is not None}
+    of_text = {version_id(id, text): text for id in named.datasets for text in texts}
+    runs = [bytes.fromhex(one.run_id.replace("-", "")) for one in told if one.run_id is not None]
+    of_run = and_(run_output.c.run_id.in_(runs), run_output.c.dataset_id.in_(named.datasets))
+    where = or_(run_output.c.version_id.in_(of_text), of_run)
+    rows = connection.execute(
+        select(run_output.c.production_id, run_output.c.version_id, run_output.c.run_id).where(
+            where, existing(as_of), written()
+        )
+    ).all()
+    found = marks.of_productions(row.production_id for row in rows)
+    by_subject: dict[str | None, list[Mark]] = defaultdict(list)
+    for row in rows:
+        by_subject[of_text.get(row.version_id) or id_text(row.run_id)].append(found[row.production_id])
+    return tuple(
+        replace(one, **of_several(by_subject.get(one.version or one.run_id, [])).flags()) for one in told
+    )
 
 
 def _other_names(details: Details, named: NamedAsset, own: Written | None) -> tuple[str, ...]:
@@ -198,7 +232,7 @@ def _written(
         .limit(limit)
     ).all()
     states = {row.run_id: STATES[row.state] for row in rows}
-    recalls = Recalls(connection, as_of)
+    marks = Marks(connection, as_of).of_productions(row.production_id for row in rows)
     if as_of is not None:
         details = Details(connection, as_of)
         details.load_runs(states)
@@ -213,7 +247,7 @@ def _written(
             run_id=id_text(row.run_id),
             state=states[row.run_id],
             lifecycle=row.lifecycle,
-            recalled=bool(recalls.of(row.dataset_id, row.version_id)),
+            **marks.get(row.production_id, CLEAN).flags(),
         )
         for row in rows
     ]
@@ -293,6 +327,7 @@ def _show_run(connection: Connection, run_id: bytes, as_of: int | None) -> RunDe
         raise Unknown(f"there is no run {id_text(run_id)}")
     facets = details.run_facets[run_id]
     upstream, complete = above(connection, Reader(run_id), details.recalls, as_of)
+    marks = Marks(connection, as_of, BUDGETS).of_runs([run_id, *children])
     return RunDetails(
         run=details.runs[run_id],
         parameters=_parameters(facets),
@@ -300,13 +335,18 @@ def _show_run(connection: Connection, run_id: bytes, as_of: int | None) -> RunDe
         error=_plain(mapping(facets, "errorMessage")),
         inputs=_inputs(connection, run_id, as_of),
         outputs=tuple(_written(connection, as_of, run_output.c.run_id == run_id)),
-        children=tuple(details.runs[id] for id in children),
+        children=tuple(_listed(details.runs[id], marks[id]) for id in children),
         metrics=_metrics(connection, run_id, as_of),
         facets=facets,
         as_of=instant(as_of),
         upstream_recalls=upstream,
         upstream_recalls_complete=complete,
+        **marks[run_id].fields(),
     )
+
+
+def _listed(run: Run, mark: Mark) -> ListedRun:
+    return ListedRun(**{field.name: getattr(run, field.name) for field in fields(run)}, **mark.fields())
 
 
 def _metrics(connection: Connection, run_id: bytes, as_of: int | None) -> tuple[Metric, ...]:

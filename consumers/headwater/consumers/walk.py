@@ -94,7 +94,8 @@ class Walk:
     """What a walk found: nodes by id in breadth-first order, their depth, the edges between them.
 
     `edges` maps (source, target), target made from source, to the row that says so (see `statement`).
-    `more` holds the nodes at the depth bound that go on; `truncated` is None when the answer is whole.
+    `more` holds the nodes that go on beyond the depth or the limit; `truncated` is None when the answer is
+    whole.
     """
 
     direction: Direction
@@ -185,7 +186,7 @@ class _Rounds(ABC):
                     self.fetch_ahead(frontier)
             reached += 1
             frontier = self.advance(frontier, reached)
-        if frontier and self.walk.truncated is None:
+        if frontier:
             self._mark_what_goes_on(frontier)
 
     def _mark_what_goes_on(self, frontier: list[Node]) -> None:
@@ -193,7 +194,7 @@ class _Rounds(ABC):
         for reached, source, target in self.expand(frontier):
             if (source, target) not in self.walk.edges:
                 self.walk.more.add(target if reached == source else source)
-        if self.walk.more:
+        if self.walk.more and self.walk.truncated is None:
             self.walk.truncated = "depth"
 
     def feeds(self, source: bytes, output: Production) -> bool:
@@ -257,6 +258,7 @@ class _Up(_Rounds):
                 if source not in nodes:
                     if len(nodes) >= limit:
                         walk.truncated = "limit"
+                        walk.more.add(target)
                         continue
                     nodes[source] = found = self._node(source, row)
                     depths[source] = depth
@@ -332,6 +334,7 @@ class _Down(_Rounds):
                 if target not in nodes:
                     if len(nodes) >= limit:
                         walk.truncated = "limit"
+                        walk.more.add(source)
                         continue
                     nodes[target] = output
                     depths[target] = depth

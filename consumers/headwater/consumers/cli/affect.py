@@ -90,43 +90,56 @@ def _recalled(found: tuple[Impact, ...]) -> Iterator[Line]:
 
 
 def _impact(impact: Impact) -> Iterator[Line]:
-    from headwater.consumers.drawing import printable
+    from headwater.consumers.drawing import printable, recall_notes
 
     yield _title(impact)
     for recall in impact.recalls:
-        yield [(f"{_INDENT}{printable(_why(recall))}", "red")]
+        yield [(f"{_INDENT}{printable(_why(impact.of, recall))}", "red")]
     yield [(_INDENT + _extent(impact), "")]
     in_use = [affected for affected in impact.assets if affected.current or affected.aliases]
     superseded = [affected for affected in impact.assets if not (affected.current or affected.aliases)]
     yield from _assets("still in use", in_use)
     yield from _assets("made before, another version is current", superseded)
     yield from _readers(impact.readers)
+    told = dict.fromkeys(impact.recalls)
+    unknown = sum(affected.recalled_upstream is None for affected in impact.assets)
+    others = [recall for affected in impact.assets for recall in affected.recalls if recall not in told]
+    yield from recall_notes(others, unknown)
     if impact.truncated:
         yield [(f"{_INDENT}cut at {impact.limit:,}: there is more (--limit)", "bold yellow")]
 
 
 def _title(impact: Impact) -> Line:
-    from headwater.consumers.drawing import printable
+    from headwater.consumers.drawing import printable, recall_words
 
-    return [(printable(_source(impact.of)), "bold")]
+    return [(printable(_source(impact.of)), "bold"), *_spaced(recall_words(impact))]
+
+
+def _spaced(words: Line) -> Line:
+    return [(f"  {text}", style) for text, style in words]
 
 
 def _source(source: Source) -> str:
-    from headwater.consumers.drawing import short_version
+    from headwater.consumers.drawing import short_run, short_version
 
     name = f"{source.namespace}/{source.name}" if source.name is not None else ""
     if source.version is not None:
         return f"{name}@{short_version(source.version)}"
-    run = f"what run {source.run_id[:8]}… wrote" if source.run_id is not None else ""
+    run = f"what run {short_run(source.run_id)}… wrote" if source.run_id is not None else ""
     return ", ".join(text for text in (name, run) if text)
 
 
-def _why(recall: Recall) -> str:
-    from headwater.consumers.drawing import short_time
+def _why(source: Source, recall: Recall) -> str:
+    """Why what is asked for must not be relied on: of another recall with what that is about."""
+    from headwater.consumers.drawing import recall_title, short_time
 
     whole = "every version recalled" if recall.whole else "recalled"
     who = f" by {recall.actor}" if recall.actor else ""
-    return f"{whole}{who} {short_time(recall.at)}: {recall.reason or 'no reason given'}"
+    why = f"{whole}{who} {short_time(recall.at)}: {recall.reason or 'no reason given'}"
+    named = (source.namespace, source.name, source.version, source.run_id)
+    own = (recall.namespace, recall.name, recall.version, recall.run_id)
+    is_own = own == named or (recall.whole and own[:2] == named[:2])
+    return why if is_own else f"{recall_title(recall)} {why}"
 
 
 def _extent(impact: Impact) -> str:
@@ -134,7 +147,8 @@ def _extent(impact: Impact) -> str:
         return "nothing was made from it"
     runs = sum(readers.runs for readers in impact.readers)
     words = [
-        _number(impact.productions, "production", "productions")
+        ("at least " if impact.truncated else "")
+        + _number(impact.productions, "production", "productions")
         + f" of {_number(len(impact.assets), 'asset', 'assets')} made from it"
     ]
     words += [f"{_number(runs, 'run', 'runs')} read it or what was made of it"] if runs else []
@@ -158,13 +172,14 @@ def _assets(title: str, found: list[Affected]) -> Iterator[Line]:
 
 
 def _asset(affected: Affected) -> Line:
-    from headwater.consumers.drawing import printable, short_time, short_version
+    from headwater.consumers.drawing import printable, recall_words, short_time, short_version
 
     words: Line = [
         (_INDENT, ""),
         (printable(f"{affected.namespace}/{affected.name}"), "bold"),
         (f"@{printable(short_version(affected.version))}" if affected.version else "", "yellow"),
     ]
+    words += _spaced(recall_words(affected))
     if affected.type:
         words.append((f"  {printable(affected.type)}", ""))
     for pointer in affected.aliases:
@@ -173,8 +188,6 @@ def _asset(affected: Affected) -> Line:
         words.append((f"  {printable(pointer.alias + at)}", "bold red"))
     if affected.current:
         words.append(("  current", "red"))
-    if affected.recalled:
-        words.append(("  recalled", "bold red"))
     if affected.published_at is not None:
         words.append((f"  {short_time(affected.published_at)}", "dim"))
     else:

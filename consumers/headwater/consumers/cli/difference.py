@@ -29,6 +29,7 @@ from headwater.consumers.drawing import (
     printable,
     recall_notes,
     recall_words,
+    short_run,
     short_time,
     short_version,
 )
@@ -75,7 +76,7 @@ def _identity(asked: Asked) -> Iterator[tuple[str, str]]:
     if asked.version is not None:
         yield f"  {printable(short_version(asked.version))}", "yellow"
     if asked.run_id is not None:
-        yield f"  run {asked.run_id if asked.version is None else asked.run_id[:8] + '…'}", "dim"
+        yield f"  run {asked.run_id if asked.version is None else short_run(asked.run_id) + '…'}", "dim"
     if asked.at is not None:
         yield f"  {short_time(asked.at)}", "dim"
     yield f"  made of {_count(asked.assets, 'asset')} in {_count(asked.steps, 'step')}", "dim"

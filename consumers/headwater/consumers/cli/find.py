@@ -113,8 +113,11 @@ def _row(found: Found, each_version: bool) -> tuple[str | tuple[str, str], ...]:
     if not each_version and found.versions:
         name += _others(found)
     why = ", ".join(dict.fromkeys(f"{match.where} {match.text}" for match in found.matches))
-    mark = recall_cell(found, of_run=found.kind == "run")
-    return (kind, name, short_time(found.at) if found.at else "", (why, "dim"), mark)
+    mark, style = recall_cell(found, of_run=found.kind == "run")
+    if found.recalled_before:
+        before = f"{found.recalled_before:,} recalled before"
+        mark, style = ", ".join(word for word in (mark, before) if word), "bold red"
+    return (kind, name, short_time(found.at) if found.at else "", (why, "dim"), (mark, style))
 
 
 def _others(found: Found) -> str:

@@ -167,11 +167,11 @@ def login() -> str:
 
 
 def _told(recorded: Recorded) -> Iterator[Line]:
-    from headwater.consumers.drawing import printable, short_version
+    from headwater.consumers.drawing import printable, short_run, short_version
 
     version = f"@{short_version(recorded.version)}" if recorded.version else ""
     if recorded.run_id and not recorded.version:
-        version = f"@{recorded.run_id[:8]}… (what this run wrote)"
+        version = f"@{short_run(recorded.run_id)}… (what this run wrote)"
     words, style = _words(recorded)
     yield [
         (printable(f"{recorded.namespace}/{recorded.name}"), "bold"),

@@ -1,6 +1,7 @@
 """How commands print: lines with styles, tables, JSON.
 
-On a terminal lines are coloured and cut to its width; into a pipe they are whole and plain.
+On a terminal lines are coloured, and what is too wide for it goes on below; into a pipe they are whole
+and plain.
 """
 
 from __future__ import annotations
@@ -46,11 +47,14 @@ def print_lines(lines: Iterable[Line]) -> None:
         return
     from rich.text import Text
 
+    from headwater.consumers.cli.fitting import wrapped
+
     terminal = console()
     for line in lines:
-        text = Text.assemble(*((piece, style) for piece, style in line))
-        text.truncate(terminal.width, overflow="ellipsis")
-        terminal.print(text)
+        for part in wrapped(line, terminal.width):
+            text = Text.assemble(*part)
+            text.rstrip()  # blanks beyond the edge would be a line of their own
+            terminal.print(text)
 
 
 def print_text(text: str) -> None:
@@ -85,10 +89,15 @@ def _spelled(value: Any) -> Any:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]]) -> list[Line]:
-    """Aligned columns, two spaces apart; a cell may be (text, style)."""
+    """Aligned columns, two spaces apart, on a terminal as wide as it is; a cell may be (text, style)."""
     from rich.cells import cell_len
 
     cells = [[_cell(cell) for cell in row] for row in rows]
+    if is_interactive():
+        from headwater.consumers.cli.fitting import fitted
+
+        if (narrow := fitted(headers, cells, width())) is not None:
+            return narrow
     cells.insert(0, [(header, "bold") for header in headers])
     widths = [max(cell_len(row[at][0]) for row in cells) for at in range(len(headers))]
     return [

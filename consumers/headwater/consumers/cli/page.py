@@ -16,7 +16,18 @@ from headwater.consumers.answers import (
     Written,
 )
 from headwater.consumers.cli.output import table
-from headwater.consumers.drawing import Line, duration, printable, recall_title, short_time, short_version
+from headwater.consumers.drawing import (
+    Line,
+    duration,
+    printable,
+    recall_cell,
+    recall_notes,
+    recall_title,
+    recall_words,
+    short_run,
+    short_time,
+    short_version,
+)
 
 _INDENT = "  "
 _LONGEST_VALUE = 160
@@ -67,6 +78,11 @@ def _run_page(details: RunDetails) -> Iterator[Line]:
     yield [(printable(title), "bold"), (f"  {printable(run.job.namespace)}" if run.job else "", "dim")]
     yield from _facts(_run_facts(run))
     yield from _recalls((), details.upstream_recalls, details.upstream_recalls_complete)
+    others = recall_notes(recall for recall in details.recalls if recall not in details.upstream_recalls)
+    if others:
+        yield [("", "")]
+        yield [(_INDENT, ""), *recall_words(details, of_run=True)]
+        yield from _indented(others)
     if details.error:
         yield from _error(details.error)
     yield from _values("parameters", details.parameters)
@@ -78,7 +94,7 @@ def _run_page(details: RunDetails) -> Iterator[Line]:
         yield from _title("steps")
         yield from _indented(
             table(
-                ("RUN", "JOB", "STATE", "STARTED", "TOOK"),
+                ("RUN", "JOB", "STATE", "STARTED", "TOOK", ""),
                 [
                     (
                         child.external_id or child.id,
@@ -86,6 +102,7 @@ def _run_page(details: RunDetails) -> Iterator[Line]:
                         child.state,
                         short_time(child.started_at or child.first_at),
                         "" if child.duration_s is None else duration(child.duration_s),
+                        recall_cell(child, of_run=True),
                     )
                     for child in details.children
                 ],
@@ -170,7 +187,7 @@ def _statements(asset: AssetDetails) -> Iterator[Line]:
     yield from _title("curation")
     yield from _indented(
         table(
-            ("WHAT", "", "VERSION", "WHEN", "WHO"),
+            ("WHAT", "", "VERSION", "WHEN", "WHO", ""),
             [
                 (
                     (statement.kind, "bold red" if statement.kind == "recall" else ""),
@@ -178,6 +195,7 @@ def _statements(asset: AssetDetails) -> Iterator[Line]:
                     _about(statement),
                     short_time(statement.at),
                     statement.actor or "",
+                    recall_cell(statement),
                 )
                 for statement in said
             ],
@@ -197,7 +215,7 @@ def _words(statement: Statement) -> str:
 def _about(statement: Statement) -> str:
     if statement.version is not None:
         return short_version(statement.version)
-    return "all" if statement.whole else f"run {(statement.run_id or '?')[:8]}…"
+    return "all" if statement.whole else f"run {short_run(statement.run_id or '?')}…"
 
 
 def _recalls(own: Iterable[Recall], upstream: tuple[Recall, ...], complete: bool) -> Iterator[Line]:
@@ -233,7 +251,7 @@ def _reproductions(asset: AssetDetails) -> Iterator[Line]:
         yield [
             (f"{_INDENT}{short_time(one.at)}  ", ""),
             (printable(told), style),
-            (printable(f"{who if one.outcome in words else ''}  run {one.run_id[:8]}…"), "dim"),
+            (printable(f"{who if one.outcome in words else ''}  run {short_run(one.run_id)}…"), "dim"),
         ]
     if len(asset.reproductions) > _RECALLS:
         yield [(f"{_INDENT}… and {len(asset.reproductions) - _RECALLS:,} before (--json)", "dim")]
@@ -272,7 +290,7 @@ def _written(title: str, written: Iterable[Written]) -> Iterator[Line]:
             short_time(production.published_at) if production.published_at else "not published",
             production.run_id,
             production.state,
-            ("recalled" if production.recalled else "", "bold red"),
+            recall_cell(production),
         )
         for production in written
     ]

@@ -512,7 +512,7 @@ def _drift(found: Drift) -> Iterator[Line]:
 
 
 def _unstable(step: UnstableStep) -> Iterator[Line]:
-    from headwater.consumers.drawing import printable, recall_words, short_time
+    from headwater.consumers.drawing import printable, recall_words, short_run, short_time
 
     yield [
         (printable(f"{step.namespace}/{step.name}"), "bold"),
@@ -525,7 +525,7 @@ def _unstable(step: UnstableStep) -> Iterator[Line]:
     for read in step.inputs:
         yield [(printable(f"    read {_shortened(read)}"), "dim")]
     for content in step.contents:
-        runs = f"{content.runs:,} runs" if content.runs > 1 else f"run {content.first_run_id[:8]}…"
+        runs = f"{content.runs:,} runs" if content.runs > 1 else f"run {short_run(content.first_run_id)}…"
         yield [
             (f"  {short_time(content.first_at)}", ""),
             (f"  {printable(_versions(content.version))}", "yellow"),
@@ -539,7 +539,7 @@ def _unstable(step: UnstableStep) -> Iterator[Line]:
 
 
 def _changed(changed: ChangedInput) -> Iterator[Line]:
-    from headwater.consumers.drawing import printable, recall_words, short_time
+    from headwater.consumers.drawing import printable, recall_words, short_run, short_time
 
     times = "once" if changed.count == 1 else f"{changed.count:,} times"
     how = "was overwritten" if changed.written else "was read in another version"
@@ -553,7 +553,7 @@ def _changed(changed: ChangedInput) -> Iterator[Line]:
         yield [
             (f"  {short_time(change.at)}", ""),
             (f"  {printable(_versions(change.before))} → {printable(_versions(change.now))}", "yellow"),
-            (f"  run {change.run_id[:8]}…", "dim"),
+            (f"  run {short_run(change.run_id)}…", "dim"),
             ("  before: recalled" if change.before_recalled else "", "bold red"),
             *(("  " + text, style) for text, style in recall_words(change)),
         ]
