@@ -20,6 +20,7 @@ from headwater.consumers import Lineage
 from headwater.consumers.answer_schema import ANSWERS
 from headwater.consumers.answer_sheets import names_of, sheets_of
 from headwater.consumers.answers import Asset, Graph, Node, Run
+from headwater.consumers.checks import Check
 from headwater.consumers.cli import main
 from headwater.consumers.columns import ColumnGraph
 from headwater.consumers.graphml import graphml
@@ -91,7 +92,7 @@ def test_an_answer_is_the_same_tables_in_pandas_arrow_and_csv(store: Store, ques
         assert len({column.name for column in sheet.columns}) == len(sheet.columns)
 
 
-@pytest.mark.parametrize("of", [of for of in ANSWERS if of not in (Graph, ColumnGraph, Run, Asset)])
+@pytest.mark.parametrize("of", [of for of in ANSWERS if of not in (Graph, ColumnGraph, Run, Asset, Check)])
 def test_every_class_of_answers_has_tables_of_different_names(of: type) -> None:
     assert len(set(names_of(of))) == len(names_of(of)) > 1
 
