@@ -6,8 +6,10 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 JOBS ?= 2
 ONLY ?=
+# What needs a broker of its own.
+KAFKA := tests/broker tests/crash/test_drain_kill.py
 
-.PHONY: help demo check test test-deep bench docs constraints clean
+.PHONY: help demo check test test-kafka test-deep bench docs constraints clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -31,7 +33,10 @@ check: $(READY) ## formatting, lint, types, import direction
 	$(BIN)/lint-imports
 
 test: $(READY) ## the tests (PostgreSQL: HEADWATER_TEST_POSTGRES, local binaries, or a wheel)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not deep"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not deep" $(KAFKA:%=--ignore=%)
+
+test-kafka: $(READY) ## the tests on a real Kafka (HEADWATER_TEST_KAFKA, or Java 17 and Maven)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m "not deep" $(KAFKA)
 
 test-deep: $(READY) ## the long legs: more kills, more universes
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope -m deep --timeout 1200

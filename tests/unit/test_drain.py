@@ -327,7 +327,7 @@ class TestSync:
         self, cluster: MockCluster, tmp_path: Path
     ) -> None:
         settings = settings_for(
-            cluster.url("t"), tmp_path, mode="sync", profile="regulated", sync_timeout_s=0.2
+            cluster.url("t"), tmp_path, mode="sync", profile="regulated", sync_timeout_s=3.0
         )
         emitter = from_settings(settings)
         cluster.set_down()
