@@ -29,6 +29,7 @@ from tests.support.spool import created, run_named
 from tests.support.topics import (
     assert_chains_whole,
     assert_in_order,
+    count_of,
     eventually,
     ids_in,
     settings_for,
@@ -138,7 +139,7 @@ def emitters_are_killed(broker: Broker, folder: Path, store_url: str, kills: int
     url = broker.url(topic)
 
     def sends() -> bool:
-        return any(values_of(broker.bootstrap, topic, PARTITIONS))
+        return count_of(broker.bootstrap, topic, PARTITIONS) > 0
 
     accepted = killed_emitters(url, folder, kills, seed, sends)
     finished(url, folder)

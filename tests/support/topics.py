@@ -45,6 +45,22 @@ def values_of(bootstrap: str, topic: str, partitions: int) -> list[list[bytes]]:
     return [[value for value, *_ in part] for part in records_of(bootstrap, topic, partitions)]
 
 
+def count_of(bootstrap: str, topic: str, partitions: int) -> int:
+    """How many records the topic holds; asked of the broker, as a reader may not catch up with a writer."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tests", "log_level": 2})
+    try:
+        ends = [
+            consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=WAIT_S)
+            for number in range(partitions)
+        ]
+    finally:
+        consumer.close()
+    assert None not in ends, "the broker did not tell"
+    return sum(high - low for low, high in ends)
+
+
 def records_of(
     bootstrap: str, topic: str, partitions: int
 ) -> list[list[tuple[bytes, bytes | None, dict[str, bytes], int]]]:

@@ -22,7 +22,7 @@ from headwater.schemas.errors import Corrupt, Misconfigured, Retryable
 from headwater.schemas.segment import list_segments
 from tests.support.mock_kafka import MockCluster, mock_cluster
 from tests.support.spool import created, run_named
-from tests.support.topics import eventually, ids_in, settings_for, values_of
+from tests.support.topics import assert_in_order, eventually, ids_in, settings_for, values_of
 
 TOO_LARGE = 10
 ROOT = Path(__file__).parents[2]
@@ -76,6 +76,40 @@ def turned(delivering: Drain, until: Callable[[], bool]) -> None:
 
 def in_topic(cluster: MockCluster) -> set[str]:
     return ids_in(values_of(cluster.bootstrap, "t", 3))
+
+
+class TestOrder:
+    def test_a_segment_made_while_the_folder_is_read_does_not_let_a_later_one_pass(
+        self, cluster: MockCluster, tmp_path: Path
+    ) -> None:
+        """A reading of a folder may hold what was made last, and not what was made before it."""
+        settings = settings_for(cluster.url("t"), tmp_path)
+        emitter = plain(settings.log, 0, segment_bytes=10_000)
+        delivering = Drain(settings.log, lambda: opened(settings), own=emitter.emitter_id, listed=once_torn())
+        run = run_named("one")
+        for number in range(60):
+            assert emitter.emit(created(run, number, filler="x" * 500)) is not None
+            if not number % 5:
+                delivering.turn(0)
+        emitter.close()
+        turned(delivering, lambda: delivering.own_delivered)
+        delivering.close()
+        parts = values_of(cluster.bootstrap, "t", 3)
+        assert sum(map(len, parts)) > 60
+        assert_in_order(parts)
+
+
+def once_torn() -> Callable[[Path], list[Path]]:
+    """Reads a folder; what is new beside something newer is left out the first time."""
+    known: set[Path] = set()
+
+    def listed(folder: Path) -> list[Path]:
+        paths = list_segments(folder)
+        left_out = {path for path in paths[:-1] if path not in known}
+        known.update(paths)
+        return [path for path in paths if path not in left_out]
+
+    return listed
 
 
 class TestOwnFirst:
@@ -337,7 +371,7 @@ from pathlib import Path
 from headwater.emitter.claims import claim
 from headwater.emitter.emitter import from_settings
 from tests.support.spool import created, run_named
-from tests.support.topics import eventually, settings_for
+from tests.support.topics import assert_in_order, eventually, settings_for
 settings = settings_for("kafka://127.0.0.1:9/t", Path({str(tmp_path)!r}))
 emitter = from_settings(settings)
 emitter.emit(created(run_named("own")))

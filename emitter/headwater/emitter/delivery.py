@@ -77,6 +77,7 @@ class Drain:
         claimed: Claim | None = None,
         others: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
+        listed: Callable[[Path], list[Path]] = list_segments,
     ) -> None:
         self.directory = directory
         #: How many events were delivered, and how many kept aside.
@@ -88,6 +89,7 @@ class Drain:
         self._own = own
         self._others = others
         self._clock = monotonic
+        self._list = listed
         self._writer: TopicWriter | None = None
         self._emitters: dict[Path, str] = {}
         self._streams: dict[str, Stream] = {}
@@ -211,9 +213,7 @@ class Drain:
         others = self._others and now - self._looked_at_others >= OTHERS_LOOK_S
         if others:
             self._looked_at_others = now
-        paths = list_segments(self.directory)
-        known = {path: self._emitters.get(path) or _emitter_of(path) for path in paths}
-        self._emitters = {path: emitter for path, emitter in known.items() if emitter is not None}
+        self._emitters = self._listed()
         self._try_again()
         for path, emitter in sorted(self._emitters.items(), key=lambda one: one[1] != self._own):
             if path in self._done or emitter in self._setbacks:
@@ -225,6 +225,23 @@ class Drain:
                     emitter, path, error if isinstance(error, HeadwaterError) else _unreadable(error)
                 )
         self._let_go()
+
+    def _listed(self) -> dict[Path, str]:
+        """The segments that are there, with their emitters; of each emitter without a gap between two.
+
+        What is made while a folder is read may be left out, and what is made after that be in: a later
+        segment would be sent before an earlier one. All that is older than it is in a second reading.
+        """
+        known = self._emitters
+        seen = self._list(self.directory)
+        paths = seen if all(path in known for path in seen) else self._list(self.directory)
+        found = {path: known.get(path) or _emitter_of(path) for path in {*paths, *seen}}
+        newest = {emitter: path for path in sorted(seen) if (emitter := found[path]) is not None}
+        return {
+            path: emitter
+            for path, emitter in sorted(found.items())
+            if emitter is not None and emitter in newest and path <= newest[emitter]
+        }
 
     def _take_up(self, path: Path, emitter: str, *, others: bool) -> None:
         stream = self._streams.get(emitter)
