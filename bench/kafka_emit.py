@@ -106,6 +106,7 @@ def broker() -> Iterator[str]:
     program = (
         "import sys; from confluent_kafka import Producer; "
         "p = Producer({'bootstrap.servers': 'mock', 'test.mock.num.brokers': 1, 'log_level': 2}); "
+        f"p.produce('{TOPIC}', b''); p.flush(30); "  # the topic is made, as our own producers make none
         "b = p.list_topics(timeout=30).brokers; one = next(iter(b.values())); "
         "print(f'{one.host}:{one.port}', flush=True); sys.stdin.read()"
     )
