@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -183,8 +184,8 @@ class Cluster:
 
     def _answer(self, future: Any, what: str) -> Any:
         deadline = time.monotonic() + self._answer_s + 1.0
-        while not future.done():
-            self._admin.poll(_POLL_S)
+        while not wait([future], _POLL_S).done:
+            self._admin.poll(0)
             self._faults.raise_refused()
             if time.monotonic() > deadline:
                 raise self._faults.away(what)

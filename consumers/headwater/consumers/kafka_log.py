@@ -25,7 +25,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import wait
 from typing import Any
 from uuid import UUID
 
@@ -317,16 +318,16 @@ class KafkaLog:
     def _read(self, partition: Partition, cursor: Cursor, records: int, size: int) -> list[Record]:
         held = self._at(partition, cursor.offset)
         deadline = time.monotonic() + self._answer_s
-        wait = 0.0
+        patience = 0.0
         while not held.ahead:
-            self._poll(wait)
+            self._poll(patience)
             if held.failure is not None:
                 self._fail(partition, held)
             if held.ahead or (held.at_end and self._is_still_the_end(partition, held)):
                 break
             if time.monotonic() > deadline:
                 raise Retryable(f"{self.place(partition)} did not answer for {self._answer_s:.0f} s")
-            wait = POLL_S
+            patience = POLL_S
         return self._handed_out(partition, held, records, size) if self._is_confirmed(partition, held) else []
 
     def _is_confirmed(self, partition: Partition, held: _Reading) -> bool:
@@ -391,8 +392,8 @@ class KafkaLog:
         futures = self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._answer_s)
         found = {}
         for name, future in futures.items():
-            while not future.done():
-                self._admin.poll(POLL_S)
+            while not wait([future], POLL_S).done:
+                self._admin.poll(0)
                 if self._faults.is_hopeless():
                     self._faults.raise_refused()
             try:
@@ -486,17 +487,24 @@ class KafkaLog:
         now = time.monotonic()
         if now - held.asked_at < END_HOLDS_S:
             return True
-        try:
-            _, end = self._consumer.get_watermark_offsets(self._kafka(partition), timeout=self._answer_s)
-        except KafkaException as problem:
-            raise self._told(problem.args[0], self.name_of(partition)) from problem
-        held.asked_at = now
-        if end <= held.end:
-            return True
-        # What lies there may be no record: a marker, or a transaction that is still open.
+        # Of all at once, and not over the connection on which a fetch is waited for.
+        resting = [each for each, reading in self._held.items() if reading.at_end]
+        ends = self._offsets(map(self._kafka, resting), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        is_the_end = True
+        for each, end in zip(resting, ends, strict=True):
+            reading = self._held[each]
+            if isinstance(end, int) and end <= reading.end:
+                reading.asked_at = now
+            elif each == partition:
+                if not isinstance(end, int):
+                    raise self._told(end, self.name_of(partition))
+                held.asked_at, is_the_end = now, self._is_empty_until(held, end, now)
+        return is_the_end
+
+    def _is_empty_until(self, held: _Reading, end: int, now: float) -> bool:
+        """Whether no record arrives though offsets were given: a marker's, or a transaction's still open."""
         held.end = end
-        waited = now + FETCHED_S
-        while not held.ahead and held.failure is None and time.monotonic() < waited:
+        while not held.ahead and held.failure is None and time.monotonic() < now + FETCHED_S:
             self._poll(POLL_S)
         return not held.ahead
 
@@ -509,18 +517,27 @@ class KafkaLog:
             return
         # Of two answers of which one failed librdkafka may make one (both ends at the other's offset): what
         # halts a partition is asked for in another way.
-        first = self._asked(where, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        end = self._asked(where, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        ends = []
+        for which in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
+            (answer,) = self._offsets([where], which)
+            if not isinstance(answer, int):
+                raise self._told(answer, where.topic)
+            ends.append(answer)
+        first, end = ends
         if not first <= where.offset <= end:
             raise RecordsLost(place=self.place(partition), offset=where.offset, first=first, end=end)
 
-    def _asked(self, where: TopicPartition, which: OffsetSpec) -> int:
-        place = TopicPartition(where.topic, where.partition)
-        (answer,) = self._admin.list_offsets({place: which}, request_timeout=self._answer_s).values()
-        try:
-            return int(answer.result().offset)
-        except KafkaException as problem:
-            raise self._told(problem.args[0], where.topic) from problem
+    def _offsets(self, places: Iterable[TopicPartition], which: OffsetSpec) -> list[int | KafkaError]:
+        """The first or last offset of each partition, or why it is not known."""
+        wanted = [TopicPartition(each.topic, each.partition) for each in places]
+        answers = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=self._answer_s)
+        found: list[int | KafkaError] = []
+        for place in wanted:
+            try:
+                found.append(int(answers[place].result().offset))
+            except KafkaException as problem:
+                found.append(problem.args[0])
+        return found
 
     def _poll(self, wait_s: float) -> None:
         """Take what has arrived, for whichever partition."""
