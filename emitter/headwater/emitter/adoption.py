@@ -38,6 +38,7 @@ from headwater.schemas.errors import Corrupt, HeadwaterError, Misconfigured, Ret
 from headwater.schemas.events import Emission, PipelineStarted, RunAborted, StepStarted
 from headwater.schemas.ids import hash128
 from headwater.schemas.openlineage import parse
+from headwater.schemas.records import says_running
 from headwater.schemas.rendering import encode, recognise
 from headwater.schemas.segment import (
     SUFFIX,
@@ -292,7 +293,7 @@ class Left:
     def _see(self, frame: Frame) -> None:
         value = frame.value
         # A search of the bytes only says where to look: a user's texts may hold the same words.
-        if not any(kind in value for kind in _CHANGES):
+        if says_running(value) or not any(kind in value for kind in _CHANGES):
             self.last = frame
             return
         document = _document(value)

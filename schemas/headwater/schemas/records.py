@@ -61,9 +61,14 @@ class Labels(NamedTuple):
     headers: Headers = []  # noqa: RUF012 - nobody changes it
 
 
+def says_running(value: bytes) -> bool:
+    """Whether its first bytes show that this is a RUNNING event of ours; where not, it may still be one."""
+    return value.startswith(_RUNNING, _TYPE_AT)
+
+
 def labels_of(value: bytes) -> Labels:
     """The key and the headers of the record that carries `value`; never raises."""
-    if value.startswith(_RUNNING, _TYPE_AT):
+    if says_running(value):
         parts = _parts(value)
         if parts is not None:
             same, asset_type = parts
