@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -170,16 +170,26 @@ def _live(databases: Databases, folder: Path, scale: Scale) -> Iterator[Figure]:
                 )
         name = f"ingest:live:{kind}{':busy' if load else ''}"
         beside = f"{load} events/s of another emitter in the same log" if load else "nothing else in the log"
-        for share, budget in ((0.5, None), (0.99, BUDGET_LIVE_MS)):
-            yield Figure(
-                name=f"{name}:p{share * 100:.0f}",
-                unit="ms",
-                values=[percentile(run, share) for run in taken],
-                budget=budget,
-                fixture=f"{scale.live} AssetCreated, one every 20 to 120 ms; the consumer is "
-                f"another process; {beside}",
-                note="from before `emit` until a query by production id returns the row",
-            )
+        yield from live_figures(
+            name,
+            taken,
+            fixture=f"{scale.live} AssetCreated, one every 20 to 120 ms; the consumer is "
+            f"another process; {beside}",
+            note="from before `emit` until a query by production id returns the row",
+        )
+
+
+def live_figures(name: str, taken: Sequence[list[float]], *, fixture: str, note: str) -> Iterator[Figure]:
+    """How soon (ms) an event was found by a query, in the middle and in the tail of each run."""
+    for share, budget in ((0.5, None), (0.99, BUDGET_LIVE_MS)):
+        yield Figure(
+            name=f"{name}:p{share * 100:.0f}",
+            unit="ms",
+            values=[percentile(run, share) for run in taken],
+            budget=budget,
+            fixture=fixture,
+            note=note,
+        )
 
 
 # -- in a process of their own ------------------------------------------------------------

@@ -20,10 +20,10 @@ from typing import Any
 
 from bench import isolated, stores
 from bench.events import foreign as foreign_events
-from bench.ingest import BUDGET_LIVE_MS, BUDGET_MEMORY_MB, Databases
+from bench.ingest import BUDGET_MEMORY_MB, Databases, live_figures
 from bench.isolated import ROOT, Failed, clean_environment
 from bench.peers import RENTGEN
-from bench.rows import Figure, percentile
+from bench.rows import Figure
 from bench.scale import Scale
 from deploy.kafka.cluster import Cluster, Unavailable
 
@@ -182,16 +182,13 @@ def _live(databases: Databases, bootstrap: str, scale: Scale) -> Iterator[Figure
                     count=scale.live,
                 )
             )
-    for share, budget in ((0.5, None), (0.99, BUDGET_LIVE_MS)):
-        yield Figure(
-            name=f"kafka-postgres:live:p{share * 100:.0f}",
-            unit="ms",
-            values=[percentile(run, share) for run in taken],
-            budget=budget,
-            fixture=f"{scale.live} RunEvents, one every 20 to 120 ms, into {PARTITIONS} partitions; the "
-            "service is another process; nothing else in the topic",
-            note="from before `produce` (linger 0) until a query by the event's id returns its row",
-        )
+    yield from live_figures(
+        "kafka-postgres:live",
+        taken,
+        fixture=f"{scale.live} RunEvents, one every 20 to 120 ms, into {PARTITIONS} partitions; the "
+        "service is another process; nothing else in the topic",
+        note="from before `produce` (linger 0) until a query by the event's id returns its row",
+    )
 
 
 def produced_to_query(store: str, bootstrap: str, topic: str, count: int) -> list[float]:

@@ -18,25 +18,14 @@ from headwater.consumers.log import open_log
 from headwater.consumers.replaying import replay
 from headwater.consumers.runner import Runner
 from headwater.consumers.store import open_store
-from tests.broker.test_group import PARTITIONS, check, pairs, spread
+from tests.broker.test_group import check, pairs, spread
 from tests.broker.test_kafka_log import remade
 from tests.support import needed
 from tests.support.kafka import Broker
 from tests.support.logs import run_event
-from tests.support.mock_log import FETCH, LIST_OFFSETS, MockKafka, MockLog
+from tests.support.mock_kafka import FETCH, LIST_OFFSETS, MockCluster, MockLog, mock_cluster
 from tests.support.proxy import CommitCutter
 from tests.support.serving import books, consumed, serving, until
-
-
-@pytest.fixture
-def topic(kafka_broker: Broker) -> str:
-    return kafka_broker.topic(partitions=PARTITIONS)
-
-
-@pytest.fixture
-def store(postgres_url: str) -> str:
-    open_store(postgres_url, create=True).close()
-    return postgres_url
 
 
 class TestTheStore:
@@ -249,10 +238,9 @@ class TestTheBroker:
         assert books(sqlite_url) == {"applied": 17, "duplicate": 0, "quarantined": 3, "gaps": 0}
 
     @pytest.fixture
-    def mock(self) -> Iterator[MockKafka]:
-        mock = MockKafka()
-        yield mock
-        mock.close()
+    def mock(self) -> Iterator[MockCluster]:
+        with mock_cluster() as mock:
+            yield mock
 
     @pytest.mark.parametrize(
         "code",
@@ -267,22 +255,22 @@ class TestTheBroker:
         ids=str,
     )
     def test_errors_of_fetches_are_passed_through_without_loss(
-        self, mock: MockKafka, sqlite_url: str, code: int
+        self, mock: MockCluster, sqlite_url: str, code: int
     ) -> None:
         mock.topic("t", 2)
         broker = Broker(mock.bootstrap)
         for part in range(2):
             broker.send("t", [run_event(2 * run + part) for run in range(50)], partition=part)
         with (
-            MockLog(mock, "t", 2, answer_s=3.0) as source,
+            MockLog(mock, ["t"], 2, answer_s=3.0) as source,
             open_store(sqlite_url, create=True) as store,
         ):
             runner = Runner(store, source, batch_records=10, sleep=lambda _: None)
-            mock.fail(LIST_OFFSETS, [code])
+            mock.answer([code], LIST_OFFSETS)
             told, deadline = -1, time.monotonic() + 60
             while (applied := runner.progress.applied) < 100 and time.monotonic() < deadline:
                 if applied > told:  # one more for each batch: what is not fetched fails no fetch
-                    mock.fail(FETCH, [code])
+                    mock.answer([code], FETCH)
                     told = applied
                 runner.step()
         assert not runner.progress.damaged

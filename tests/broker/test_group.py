@@ -21,20 +21,7 @@ from headwater.consumers.runner import Runner
 from headwater.consumers.store import open_store
 from tests.support.kafka import Broker
 from tests.support.logs import run_event
-from tests.support.serving import Consumer, books, consumed, serving, until
-
-PARTITIONS = 4
-
-
-@pytest.fixture
-def topic(kafka_broker: Broker) -> str:
-    return kafka_broker.topic(partitions=PARTITIONS)
-
-
-@pytest.fixture
-def store(postgres_url: str) -> str:
-    open_store(postgres_url, create=True).close()
-    return postgres_url
+from tests.support.serving import PARTITIONS, Consumer, books, consumed, serving, until
 
 
 def pairs(first: int, count: int) -> list[bytes]:

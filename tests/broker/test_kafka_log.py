@@ -6,8 +6,6 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -23,7 +21,7 @@ from headwater.consumers.workers import consume
 from headwater.schemas.errors import Misconfigured, Retryable
 from tests.support.kafka import Broker
 from tests.support.logs import run_event, write_segment
-from tests.support.mock_log import LIST_OFFSETS, MockKafka
+from tests.support.mock_kafka import LIST_OFFSETS, MockLog, mock_cluster
 from tests.support.serving import until
 
 
@@ -332,30 +330,17 @@ class TestTrouble:
             assert not log.halted
 
     def test_what_is_refused_of_another_topic_halts_that_topic_alone(self) -> None:
-        mock = MockKafka()
-        try:
+        with mock_cluster() as mock:
             for name in ("native", "other"):
                 mock.topic(name, 1)
                 Broker(mock.bootstrap).send(name, [b"1", b"2"])
-            with TwoTopics(mock.bootstrap, ["native", "other"], answer_s=5.0) as log:
+            with MockLog(mock, ["native", "other"], 1, answer_s=5.0) as log:
                 native, other = log.partitions()
-                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
+                mock.answer([KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2, LIST_OFFSETS)
                 assert log.read(other, Cursor(), records=10, size=1 << 20) == []
                 assert isinstance(log.halted["other"], TopicRefused)
                 assert len(waited_for(log, native, 0)) == 2
                 log.release(native)
-                mock.fail(LIST_OFFSETS, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2)
+                mock.answer([KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2, LIST_OFFSETS)
                 with pytest.raises(TopicRefused, match="native"):
                     log.read(native, Cursor(), records=10, size=1 << 20)
-        finally:
-            mock.close()
-
-
-class TwoTopics(KafkaLog):
-    """Of a mock, which describes no topics."""
-
-    def _described(self) -> dict[str, Any]:
-        topic_id = SimpleNamespace(get_most_significant_bits=lambda: 1, get_least_significant_bits=lambda: 2)
-        partitions = [SimpleNamespace(id=0)]
-        names = [name for name in ("native", "other") if name not in self.halted]
-        return {name: SimpleNamespace(topic_id=topic_id, partitions=partitions) for name in names}

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -268,20 +268,6 @@ def test_brokers_that_are_killed_in_turn_lose_nothing(tmp_path: Path, sqlite_url
         assert_stored_once(broker.bootstrap, topic, sqlite_url, doubled)
     finally:
         broker.stop()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True, capture_output=True)
 
 
 def test_a_full_disk_is_emptied_by_delivering(small_disk: Path) -> None:

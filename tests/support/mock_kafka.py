@@ -1,7 +1,8 @@
 """librdkafka's mock cluster, for answers that a real broker gives only when something is wrong with it.
 
 It speaks Kafka's protocol on ports of the loopback interface and keeps what it is sent in memory,
-the last 5 MiB of a partition. The library is the one inside confluent_kafka's wheel.
+the last 5 MiB of a partition. The library is the one inside confluent_kafka's wheel. It does not describe
+topics, so a log that reads from it is told its topic's id (`MockLog`).
 """
 
 from __future__ import annotations
@@ -10,17 +11,24 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import confluent_kafka
 
+from headwater.consumers.kafka_log import KafkaLog
+
 PRODUCE = 0
+FETCH = 1
+LIST_OFFSETS = 2
 METADATA = 3
 INIT_PRODUCER_ID = 22
 
 
 def _library() -> ctypes.CDLL:
-    folder = Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs"
-    (found,) = folder.glob("librdkafka-*.so*")
+    folder = Path(confluent_kafka.__file__).parent
+    places = (folder.parent / "confluent_kafka.libs", folder / ".dylibs")
+    (found,) = (library for place in places for library in place.glob("librdkafka*"))
     library = ctypes.CDLL(str(found))
     pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
     for name, result, arguments in (
@@ -106,3 +114,17 @@ def mock_cluster(brokers: int = 1) -> Iterator[MockCluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+class MockLog(KafkaLog):
+    """The reader itself, but for the one question that the mock cannot answer."""
+
+    def __init__(self, mock: MockCluster, topics: Sequence[str], partitions: int, **more: Any) -> None:
+        super().__init__(mock.bootstrap, topics, **more)
+        self._count = partitions
+
+    def _described(self) -> dict[str, Any]:
+        topic_id = SimpleNamespace(get_most_significant_bits=lambda: 1, get_least_significant_bits=lambda: 2)
+        numbers = [SimpleNamespace(id=number) for number in range(self._count)]
+        told = SimpleNamespace(topic_id=topic_id, partitions=numbers)
+        return {name: told for name in self.topics.names if name not in self.halted}

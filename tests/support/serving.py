@@ -22,6 +22,8 @@ from headwater.consumers import tables
 from headwater.consumers.store import connect
 
 DEADLINE_S = 90.0
+#: Of the topic that they share.
+PARTITIONS = 4
 PROGRAM = "import sys; from headwater.consumers.cli import main; sys.exit(main(sys.argv[1:]))"
 #: Short waits, so that a test need not wait for a member that is gone.
 QUICK = "kafka:\n  session.timeout.ms: 6000\n  heartbeat.interval.ms: 500\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,20 +20,13 @@ from headwater.emitter.settings import Settings, SpoolLimits
 from headwater.emitter.topic_writer import Failure, Told, TopicWriter
 from headwater.schemas.errors import Corrupt, Misconfigured, Retryable
 from headwater.schemas.segment import list_segments
-from tests.support.mock_kafka import MockCluster, mock_cluster
+from tests.support.mock_kafka import MockCluster
 from tests.support.spool import created, run_named
 from tests.support.topics import assert_in_order, eventually, ids_in, settings_for, values_of
 
 TOO_LARGE = 10
 ROOT = Path(__file__).parents[2]
 MANY = WINDOW_RECORDS + 1_000
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    with mock_cluster() as running:
-        running.topic("t", 3)
-        yield running
 
 
 def plain(folder: Path, events: int, name: str = "old", *, segment_bytes: int = 64 << 20) -> Emitter:

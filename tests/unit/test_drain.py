@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from headwater.emitter.parking import parked
 from headwater.emitter.settings import Settings
 from headwater.schemas.errors import Misconfigured, Retryable
 from headwater.schemas.segment import list_segments
-from tests.support.mock_kafka import INIT_PRODUCER_ID, MockCluster, mock_cluster
+from tests.support.mock_kafka import INIT_PRODUCER_ID, MockCluster
 from tests.support.spool import completed, created, run_named, started
 from tests.support.topics import (
     assert_chains_whole,
@@ -44,13 +43,6 @@ ROOT = Path(__file__).parents[2]
 TRAIN = run_named("train")
 
 
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    with mock_cluster() as running:
-        running.topic("t", 3)
-        yield running
-
-
 def filled(emitter: Emitter, events: int, *, runs: int = 7, size: int = 0) -> list[str]:
     """Emit so many events of several runs; their ids."""
     found = []
@@ -59,6 +51,16 @@ def filled(emitter: Emitter, events: int, *, runs: int = 7, size: int = 0) -> li
         assert receipt is not None
         found.append(receipt.event_id)
     return found
+
+
+def left_behind(cluster: MockCluster, folder: Path, events: int) -> tuple[Settings, str, list[str]]:
+    """A spool that was not delivered since the cluster went down; whose it is, and what is in it."""
+    settings = settings_for(cluster.url("t"), folder, drain_on_exit_s=0)
+    cluster.set_down()
+    emitter = from_settings(settings)
+    emitted = filled(emitter, events)
+    emitter.close()
+    return settings, emitter.emitter_id, emitted
 
 
 def topic_of(cluster: MockCluster, partitions: int = 3) -> list[list[bytes]]:
@@ -359,11 +361,7 @@ class TestCommand:
     def test_what_a_process_left_is_delivered_from_outside(
         self, cluster: MockCluster, tmp_path: Path
     ) -> None:
-        settings = settings_for(cluster.url("t"), tmp_path, drain_on_exit_s=0)
-        cluster.set_down()
-        emitter = from_settings(settings)
-        emitted = filled(emitter, 50)
-        emitter.close()
+        settings, _, emitted = left_behind(cluster, tmp_path, 50)
         cluster.set_up()
         done = drain(settings)
         assert (done.left, done.aside, done.problem) == (0, 0, None)
@@ -374,27 +372,19 @@ class TestCommand:
     def test_a_broker_that_stays_away_is_told_with_what_is_left(
         self, cluster: MockCluster, tmp_path: Path
     ) -> None:
-        settings = settings_for(cluster.url("t"), tmp_path, drain_on_exit_s=0)
-        cluster.set_down()
-        emitter = from_settings(settings)
-        filled(emitter, 5, runs=1)
-        emitter.close()
+        settings, _, _ = left_behind(cluster, tmp_path, 5)
         done = drain(settings, patience_s=1.0)
-        assert (done.delivered, done.left) == (0, 6)
+        assert (done.delivered, done.left) == (0, 10)
         assert isinstance(done.problem, Retryable)
 
     def test_only_one_delivers_an_emitters_events_and_the_other_takes_over(
         self, cluster: MockCluster, tmp_path: Path
     ) -> None:
-        settings = settings_for(cluster.url("t"), tmp_path, drain_on_exit_s=0)
-        cluster.set_down()
-        emitter = from_settings(settings)
-        emitted = filled(emitter, 200)
-        emitter.close()
+        settings, emitter_id, emitted = left_behind(cluster, tmp_path, 200)
         cluster.set_up()
-        other = claim(settings.log, emitter.emitter_id)
+        other = claim(settings.log, emitter_id)
         assert other is not None
-        assert claim(settings.log, emitter.emitter_id) is None
+        assert claim(settings.log, emitter_id) is None
         kept = drain(settings, patience_s=0.5)
         assert (kept.delivered, kept.left) == (0, 207)
         other.release()

@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,13 +35,6 @@ from tests.support.topics import eventually, ids_in, settings_for, values_of
 
 TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD = 10, 32, 87
 TRAIN = run_named("train")
-
-
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    with mock_cluster() as running:
-        running.topic("t", 3)
-        yield running
 
 
 def sent_to(cluster: MockCluster) -> set[str]:

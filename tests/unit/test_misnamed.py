@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -129,15 +129,21 @@ def test_as_of_a_time_before_it_came_it_is_said_when_it_did(
     lineage.show(name, as_of=named)
 
 
+def told_late(folder: Path, store_url: str, *, read: Sequence[str] = ()) -> None:
+    """Two runs of February; of the second one, and what it `read`, the log is told on the 6th of March."""
+    first = run_event(1, at="2026-02-01T10:00:00Z", inputs=[])
+    second = run_event(2, at="2026-02-02T10:00:00Z", inputs=read)
+    for event, time in ((first, "2026-03-01T10:00:00Z"), (second, "2026-03-06T08:00:00Z")):
+        write_segment(folder, [event], appended_at=parse_time(time), sealed=True)
+    with SegmentLog(folder) as log:
+        replay(log, store_url)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["replayed", "gathered"])
 def test_what_was_not_known_yet_is_not_said_to_be_nothing(
     tmp_path: Path, store_url: str, share: float
 ) -> None:
-    for number, time in ((1, "2026-03-01T10:00:00Z"), (2, "2026-03-06T08:00:00Z")):
-        events = [run_event(number, at=f"2026-02-0{number}T10:00:00Z")]
-        write_segment(tmp_path / "log", events, appended_at=parse_time(time), sealed=True)
-    with SegmentLog(tmp_path / "log") as log:
-        replay(log, store_url)
+    told_late(tmp_path / "log", store_url)
     until = parse_time("2026-03-04T00:00:00Z")
     with open_store(store_url) as live, SegmentLog(tmp_path / "log") as log:
         with KnownLineage(live, log, until, share=share) as then, pytest.raises(Unknown) as refused:
@@ -153,13 +159,7 @@ def test_what_was_not_known_yet_is_not_said_to_be_nothing(
 def test_what_was_known_and_had_not_happened_yet_is_said_to_be_so(
     tmp_path: Path, sqlite_url: str, share: float
 ) -> None:
-    for number, time in ((1, "2026-03-01T10:00:00Z"), (2, "2026-03-06T08:00:00Z")):
-        events = [
-            run_event(number, at=f"2026-02-0{number}T10:00:00Z", inputs=["out-1"] if number > 1 else [])
-        ]
-        write_segment(tmp_path / "log", events, appended_at=parse_time(time), sealed=True)
-    with SegmentLog(tmp_path / "log") as log:
-        replay(log, sqlite_url)
+    told_late(tmp_path / "log", sqlite_url, read=["out-1"])
     until = parse_time("2026-03-04T00:00:00Z")
     with open_store(sqlite_url) as live, SegmentLog(tmp_path / "log") as log:
         with KnownLineage(live, log, until, share=share) as then, pytest.raises(Unknown) as refused:

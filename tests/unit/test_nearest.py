@@ -17,6 +17,7 @@ from headwater.consumers.store import Store, open_store
 from headwater.consumers.terms import Kind
 from tests.replay import product
 from tests.support.logs import run_event
+from tests.support.stores import empty_url
 
 NAMES = [
     "churn-model",
@@ -32,15 +33,11 @@ NAMES = [
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A few names among three thousand that look alike."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('names') / 'lineage.db'}"
-    else:
-        url = request.getfixturevalue("postgres_server").create()
     document = orjson.loads(run_event(1))
     document["job"] = {"namespace": "crm", "name": "churn.train"}
     numbered = [f"orders_{number:06d}" for number in range(3_000)]
     document["outputs"] = [{"namespace": "crm", "name": name} for name in [*NAMES, *numbered, "x" * 4_000]]
-    with open_store(url, create=True) as opened:
+    with open_store(empty_url(request, tmp_path_factory), create=True) as opened:
         product.apply_all(opened, [[orjson.dumps(document)]])
         yield opened
 

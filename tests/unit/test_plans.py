@@ -14,6 +14,7 @@ from headwater.consumers import candidates, sieve, walk
 from headwater.consumers.statement_texts import FOREVER, TEXTS, TEXTS_NOW, Texts
 from headwater.consumers.statements import STATEMENT_TIMEOUT_S, Rows, Statements
 from headwater.consumers.terms import Owner
+from tests.support.stores import empty_url
 
 SHAPE = fixtures.Layered(layers=4, width=30, versions=20)
 NAMES = [field.name for field in fields(Texts)]
@@ -26,10 +27,7 @@ def connection(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Connection]:
     """7,200 productions and 16,200 inputs, analysed."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('plans') / 'lineage.db'}"
-    else:
-        url = request.getfixturevalue("postgres_server").create()
+    url = empty_url(request, tmp_path_factory)
     fixtures.fill(url, SHAPE.sheets())
     engine = create_engine(url)
     with engine.connect() as opened:

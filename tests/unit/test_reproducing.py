@@ -21,7 +21,8 @@ from headwater.consumers.recipe_file import read, written
 from headwater.consumers.recipes import Recipe, RecipeEnvironment
 from headwater.consumers.remaking.functions import _refuse_what_runs
 from headwater.consumers.remaking.refusing import Refused
-from headwater.consumers.reproducing import Plan, Policy, Reproduction, planned, reproduce
+from headwater.consumers.reproducing import Policy, Reproduction, reproduce
+from headwater.consumers.reproduction_plans import Plan, planned
 from headwater.schemas.errors import Misconfigured
 from tests.support.pipelines import CUSTOMERS, MAIN, STEPS, consumed, perform, project
 

@@ -27,6 +27,20 @@ class Check:
     remedy: str = ""
 
 
+def judged(
+    subject: str, name: str, fits: bool, found: str, wanted: str, remedy: str, state: State = State.FAIL
+) -> Check:
+    """A check that is `ok` where it `fits`, and else `state`, with the remedy."""
+    return Check(
+        subject=subject,
+        name=name,
+        state=State.OK if fits else state,
+        found=found,
+        wanted=wanted,
+        remedy="" if fits else remedy,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """A topic that was made, that would be (`dry_run`), or that was there (`existed`) and was looked at."""

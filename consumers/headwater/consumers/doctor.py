@@ -21,7 +21,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from headwater.consumers import books, migrations, tables
-from headwater.consumers.checks import Check, State
+from headwater.consumers.checks import Check, State, judged
 from headwater.consumers.faults import line_of
 from headwater.consumers.lineage import LineageProjection
 from headwater.consumers.partitioning import misplaced
@@ -127,19 +127,6 @@ def _failed(subject: str, problem: Exception) -> Check:
     )
 
 
-def _judged(
-    subject: str, name: str, fits: bool, found: str, wanted: str, remedy: str, state: State = State.FAIL
-) -> Check:
-    return Check(
-        subject=subject,
-        name=name,
-        state=State.OK if fits else state,
-        found=found,
-        wanted=wanted,
-        remedy="" if fits else remedy,
-    )
-
-
 # -- the folder ----------------------------------------------------------------------------
 
 
@@ -156,7 +143,7 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
         )
         return
     writable = os.access(folder, os.W_OK | os.X_OK)
-    yield _judged(
+    yield judged(
         subject,
         "folder",
         writable,
@@ -168,7 +155,7 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
     segments = list_segments(folder)
     size = sum(_unless_gone(path, lambda path: path.stat().st_size, 0) for path in segments)
     limit = settings.spool.max_bytes
-    yield _judged(
+    yield judged(
         subject,
         "size",
         not limit or size < 0.8 * limit,
@@ -178,7 +165,7 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
         State.FAIL if limit and size >= limit else State.WARN,
     )
     free = shutil.disk_usage(folder).free
-    yield _judged(
+    yield judged(
         subject,
         "disk",
         free > 1 << 30,
@@ -188,7 +175,7 @@ def _folder(folder: Path, settings: Settings, *, drained: bool) -> Checks:
         State.WARN,
     )
     dead = [path.name for path in segments if _unless_gone(path, _left_open, False)]
-    yield _judged(
+    yield judged(
         subject,
         "dead processes' segments",
         not dead,
@@ -229,7 +216,7 @@ def _backlog(subject: str, segments: list[Path]) -> Check:
     waiting = sum(size for size, _ in found)
     oldest = min((first for _, first in found if first is not None), default=None)
     age = 0.0 if oldest is None else time.time() - oldest / 1e6
-    return _judged(
+    return judged(
         subject,
         "backlog",
         age < BACKLOG_AGE_S,
@@ -255,7 +242,7 @@ def _unacknowledged(path: Path) -> tuple[int, int | None]:
 def _kept_aside(folder: Path) -> Check:
     """Events that the topic would not take: they count as handled, and are in no log."""
     count = sum(1 for _ in (folder / parking.FOLDER).glob(f"*{parking.REASON}"))
-    return _judged(
+    return judged(
         str(folder),
         "kept aside",
         not count,
@@ -276,7 +263,7 @@ def _reached(url: str) -> Checks:
 
 def _store(store: Store) -> Checks:
     current = migrations.current(store)
-    yield _judged(
+    yield judged(
         store.url,
         "schema",
         current == migrations.HEAD,
@@ -288,7 +275,7 @@ def _store(store: Store) -> Checks:
         return
     held = books.folded_by(store, LineageProjection.name)
     needed = LineageProjection.version
-    yield _judged(
+    yield judged(
         store.url,
         "projection",
         held in (None, needed),
@@ -308,7 +295,7 @@ def _store(store: Store) -> Checks:
             .select_from(tables.quarantine)
             .where(tables.quarantine.c.accepted_at.is_(None))
         ).scalar_one()
-    yield _judged(
+    yield judged(
         store.url,
         "quarantine",
         parked == 0,
@@ -320,7 +307,7 @@ def _store(store: Store) -> Checks:
 
 
 def _skew(subject: str, skew_s: float) -> Check:
-    return _judged(
+    return judged(
         subject,
         "clock",
         abs(skew_s) < SKEW_S,
@@ -337,7 +324,7 @@ def _skew(subject: str, skew_s: float) -> Check:
 def _security(cluster: Cluster) -> Checks:
     given: KafkaSettings = cluster.given
     protocol = str(given.get("security.protocol", "PLAINTEXT")).upper()
-    yield _judged(
+    yield judged(
         cluster.bootstrap,
         "connection",
         protocol.endswith("SSL") or is_loopback(cluster.bootstrap),
@@ -371,7 +358,7 @@ def _brokers(cluster: Cluster) -> Checks:
         makes = cluster.broker_settings().get("auto.create.topics.enable", "false")
     except Denied:
         return  # an emitter's or a consumer's user need not be allowed to ask
-    yield _judged(
+    yield judged(
         cluster.bootstrap,
         "auto.create.topics.enable",
         makes == "false",
@@ -398,7 +385,7 @@ def _records(cluster: Cluster, topic: str) -> Checks:
     newest = cluster.newest(facts)
     if newest is not None:
         ahead = newest / 1e3 - time.time()
-        yield _judged(
+        yield judged(
             topic,
             "newest record",
             ahead < SKEW_S,
@@ -415,7 +402,7 @@ def _keys(cluster: Cluster, facts: TopicFacts) -> Checks:
     wrong, looked = misplaced(cluster.newest_keys(facts), facts.partitions)
     if looked < KEYS_TO_JUDGE_BY:
         return
-    yield _judged(
+    yield judged(
         facts.name,
         "partitioner",
         not wrong,
@@ -453,7 +440,7 @@ def _lag(cluster: Cluster, topic: str, store_url: str) -> Checks:
     elif lost:
         found = f"unread records were deleted in partitions {lost}"
         remedy = "fill a store from an archive or a copy of the topic"
-    yield _judged(
+    yield judged(
         topic,
         "lag",
         not remedy,

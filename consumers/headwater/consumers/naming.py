@@ -279,20 +279,24 @@ def _instead(
     connection: Connection, name: str, datasets: Sequence[bytes], chosen: str, as_of: int | None
 ) -> str:
     """Since when there is such a version, or what is nearest to it."""
-    if as_of is not None:
-        try:
-            later, by = _chosen(connection, name, datasets, chosen, None)
-        except (Unknown, Ambiguous):
-            pass
-        else:
-            if _aliased(connection, datasets, chosen, None) is not None:
-                return f"{chosen} points at one now; `headwater show {name}` tells since when"
-            return _came(
-                connection,
-                NamedAsset(datasets=tuple(datasets), namespace="", name=name, production=later, by=by),
-            )
+    if as_of is not None and (came := _since_when(connection, name, datasets, chosen)):
+        return came
     near = misnamed.near_versions(connection, name, datasets, chosen)
     return near or f"`headwater show {name}` lists its versions"
+
+
+def _since_when(connection: Connection, name: str, datasets: Sequence[bytes], chosen: str) -> str:
+    """Since when there is what `chosen` says; "" where there is none today."""
+    try:
+        later, by = _chosen(connection, name, datasets, chosen, None)
+    except (Unknown, Ambiguous):
+        # This only looks for a remedy: that nothing was there at the time asked for is being told already.
+        return ""
+    if _aliased(connection, datasets, chosen, None) is not None:
+        return f"{chosen} points at one now; `headwater show {name}` tells since when"
+    return _came(
+        connection, NamedAsset(datasets=tuple(datasets), namespace="", name=name, production=later, by=by)
+    )
 
 
 def _aliased(

@@ -10,7 +10,7 @@ of `headwater.consumers.statements`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from headwater.consumers.ancestry import ROOT
 from headwater.consumers.binding import DROPPED, FEEDS, HAS_OTHER_NAMES, LATER_FROM, binding, existed
@@ -345,20 +345,60 @@ class Texts:
     facets: str
 
 
+_TEMPLATES = Texts(
+    productions=_PRODUCTIONS,
+    outputs=_OUTPUTS,
+    inputs=_INPUTS,
+    bound_inputs=_BOUND_INPUTS,
+    later_inputs=_LATER_INPUTS,
+    possible_inputs=_POSSIBLE_INPUTS,
+    inputs_ahead=_INPUTS_AHEAD,
+    named_ahead=_NAMED_AHEAD,
+    late_ahead=_LATE_AHEAD,
+    named_readers=_NAMED_READERS,
+    read_by_name=_READ_BY_NAME,
+    read_by_version=_READ_BY_VERSION,
+    readers=_READERS,
+    possible_readers=_POSSIBLE_READERS,
+    origin_readers=_ORIGIN_READERS,
+    ambiguous=_AMBIGUOUS,
+    column_edges=_COLUMN_EDGES,
+    run_edges=_RUN_EDGES,
+    columns=_COLUMNS,
+    run_lineage=_RUN_LINEAGE,
+    names=_NAMES,
+    versions=_VERSIONS,
+    runs=_RUNS,
+    states_then=_STATES_THEN,
+    output_facets=_OUTPUT_FACETS,
+    facets=_FACETS,
+)
+
+
 def _texts(spelling: _Spelling, as_of: str | None) -> Texts:
     """With `as_of` (None: no time in particular), which of what is there had come to be by then."""
-    bound = binding(as_of)
-
-    def by_then(condition: str) -> str:
-        return "" if as_of is None else f" AND {condition}"
-
-    spelled = {
+    filled = {
         "w": spelling.ids,
         "as_of": spelling.as_of,
         "i": spelling.columns(_INPUT),
         "s": spelling.columns(_PRODUCTION),
         "body": spelling.body,
-        "bound": "{bound}",
+        "bound": "{bound}",  # how many to look ahead for is filled in when it is asked
+        # The index holds the beginnings of versions (see `tables.indexed`).
+        "same_version": spelling.few.format("v.version = named.version")
+        + " AND substr(v.version, 1, 200) = substr(named.version, 1, 200)",
+        **{f"few_{table}": spelling.few.format(f"{table}.{id} IS NOT NULL") for table, id in _FEW.items()},
+        **{alias: spelling.raw.format(column) for alias, column in _IDS.items()},
+        **_bindings(as_of),
+        **_conditions(as_of),
+    }
+    return Texts(**{field: template.format(**filled) for field, template in asdict(_TEMPLATES).items()})
+
+
+def _bindings(as_of: str | None) -> dict[str, str]:
+    """Which production an input is bound to."""
+    bound = binding(as_of)
+    return {
         "by_version": bound.by_version,
         "by_time": bound.by_time,
         "bound_to": bound.bound,
@@ -366,51 +406,21 @@ def _texts(spelling: _Spelling, as_of: str | None) -> Texts:
         "ambiguous": bound.ambiguous,
         "since": f"""COALESCE(
     (SELECT b.published_at FROM run_output b WHERE b.production_id = {bound.by_time}), {-FOREVER})""",
-        "and_begun": by_then(f"i.first_at <= {as_of}"),
-        "and_ended": by_then(f"{_ENDED} <= {as_of}"),
-        "and_written": by_then(f"COALESCE(s.published_at, r.ended_at, r.last_at) <= {as_of}"),
-        "and_existed": by_then(existed("s", as_of or "")),
-        "until": f"CASE WHEN x.until < {as_of} THEN x.until ELSE {as_of} END"
-        if as_of is not None
-        else f"COALESCE(x.until, {FOREVER})",
-        # The index holds the beginnings of versions (see `tables.indexed`).
-        "same_version": spelling.few.format("v.version = named.version")
-        + " AND substr(v.version, 1, 200) = substr(named.version, 1, 200)",
-        **{f"few_{table}": spelling.few.format(f"{table}.{id} IS NOT NULL") for table, id in _FEW.items()},
-        **{alias: spelling.raw.format(column) for alias, column in _IDS.items()},
     }
 
-    def text(template: str) -> str:
-        return template.format(**spelled)
 
-    return Texts(
-        productions=text(_PRODUCTIONS),
-        outputs=text(_OUTPUTS),
-        inputs=text(_INPUTS),
-        bound_inputs=text(_BOUND_INPUTS),
-        later_inputs=text(_LATER_INPUTS),
-        possible_inputs=text(_POSSIBLE_INPUTS),
-        inputs_ahead=text(_INPUTS_AHEAD),
-        named_ahead=text(_NAMED_AHEAD),
-        late_ahead=text(_LATE_AHEAD),
-        named_readers=text(_NAMED_READERS),
-        read_by_name=text(_READ_BY_NAME),
-        read_by_version=text(_READ_BY_VERSION),
-        readers=text(_READERS),
-        possible_readers=text(_POSSIBLE_READERS),
-        origin_readers=text(_ORIGIN_READERS),
-        ambiguous=text(_AMBIGUOUS),
-        column_edges=text(_COLUMN_EDGES),
-        run_edges=text(_RUN_EDGES),
-        columns=text(_COLUMNS),
-        run_lineage=text(_RUN_LINEAGE),
-        names=text(_NAMES),
-        versions=text(_VERSIONS),
-        runs=text(_RUNS),
-        states_then=text(_STATES_THEN),
-        output_facets=text(_OUTPUT_FACETS),
-        facets=text(_FACETS),
-    )
+def _conditions(as_of: str | None) -> dict[str, str]:
+    """What had come to be by then; of no time in particular nothing is asked."""
+    if as_of is None:
+        none = dict.fromkeys(("and_begun", "and_ended", "and_written", "and_existed"), "")
+        return none | {"until": f"COALESCE(x.until, {FOREVER})"}
+    return {
+        "and_begun": f" AND i.first_at <= {as_of}",
+        "and_ended": f" AND {_ENDED} <= {as_of}",
+        "and_written": f" AND COALESCE(s.published_at, r.ended_at, r.last_at) <= {as_of}",
+        "and_existed": f" AND {existed('s', as_of)}",
+        "until": f"CASE WHEN x.until < {as_of} THEN x.until ELSE {as_of} END",
+    }
 
 
 #: By database, for a question as of a time; and for one that is as of none.

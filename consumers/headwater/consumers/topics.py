@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from headwater.consumers.checks import Check, Made, State
+from headwater.consumers.checks import Check, Made, State, judged
 from headwater.consumers.kafka_cluster import Cluster, Denied, TopicFacts
 from headwater.consumers.subscription import Subscription
 from headwater.emitter.kafka_settings import GUARDED
@@ -203,16 +203,13 @@ def _of_rights(facts: TopicFacts, foreign: bool) -> Iterator[Check]:
 
 def _of_copies(cluster: Cluster, facts: TopicFacts, profile: str) -> Check:
     wanted = _COPIES if profile in GUARDED else 1
-    enough = facts.replicas >= wanted
-    return Check(
-        subject=facts.name,
-        name="replication factor",
-        state=State.OK if enough else State.FAIL,
-        found=str(facts.replicas),
-        wanted=f"{wanted} or more in profile {profile}",
-        remedy=""
-        if enough
-        else _tool(cluster, "reassign-partitions", "--reassignment-json-file … --execute"),
+    return judged(
+        facts.name,
+        "replication factor",
+        facts.replicas >= wanted,
+        str(facts.replicas),
+        f"{wanted} or more in profile {profile}",
+        _tool(cluster, "reassign-partitions", "--reassignment-json-file … --execute"),
     )
 
 
@@ -223,14 +220,8 @@ def _of_ours(
         found = settings.get(name, "not told")
         fits = found == value or (name in _AT_LEAST and found.isdigit() and int(found) >= int(value))
         alter = f"--alter --topic {topic} --add-config {name}={value}"
-        yield Check(
-            subject=topic,
-            name=name,
-            state=State.OK if fits else State.FAIL,
-            found=found,
-            wanted=value if fits else f"{value}: {_WHY[name]}",
-            remedy="" if fits else _tool(cluster, "configs", alter),
-        )
+        wish = value if fits else f"{value}: {_WHY[name]}"
+        yield judged(topic, name, fits, found, wish, _tool(cluster, "configs", alter))
 
 
 def _not_told(topic: str) -> Check:
@@ -255,25 +246,21 @@ def _of_another(topic: str, settings: Mapping[str, str]) -> Iterator[Check]:
     )
     for name, value, cost in costs:
         found = settings.get(name, "not told")
-        yield Check(
-            subject=topic,
-            name=name,
-            state=State.OK if found == value else State.WARN,
-            found=found,
-            wanted=value if found == value else f"{value}, or else {cost}",
-            remedy="" if found == value else "ask its owner, or keep the store fed",
-        )
+        fits = found == value
+        wish = value if fits else f"{value}, or else {cost}"
+        yield judged(topic, name, fits, found, wish, "ask its owner, or keep the store fed", State.WARN)
 
 
 def _of_first_records(cluster: Cluster, facts: TopicFacts) -> Check:
     gone = sum(first for first, _ in cluster.ends(facts).values())
-    return Check(
-        subject=facts.name,
-        name="first records",
-        state=State.WARN if gone else State.OK,
-        found=f"{gone:,} were deleted" if gone else "all kept",
-        wanted="all kept, for a replay",
-        remedy="a store that is filled now lacks them; fill it from a copy of the topic" if gone else "",
+    return judged(
+        facts.name,
+        "first records",
+        not gone,
+        f"{gone:,} were deleted" if gone else "all kept",
+        "all kept, for a replay",
+        "a store that is filled now lacks them; fill it from a copy of the topic",
+        State.WARN,
     )
 
 

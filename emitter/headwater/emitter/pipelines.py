@@ -16,10 +16,10 @@ from headwater.emitter import address
 from headwater.emitter.code import program_code
 from headwater.emitter.context import active_run, now_us, settings
 from headwater.emitter.emitter import current
+from headwater.emitter.ending import EndingRun
 from headwater.emitter.environment import environment, untold
 from headwater.emitter.parameters import parameters as as_parameters
 from headwater.emitter.report import guarded
-from headwater.emitter.runs import LiveRun
 from headwater.schemas import events
 from headwater.schemas.errors import Misconfigured
 from headwater.schemas.events import Job, Run
@@ -31,7 +31,7 @@ R = TypeVar("R")
 DEFAULT_PROJECT = "default"
 
 
-class PipelineRun(LiveRun):
+class PipelineRun(EndingRun):
     """One run of a pipeline. A context manager, or explicitly `start()` and `complete()`."""
 
     def __init__(

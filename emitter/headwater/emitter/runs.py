@@ -2,9 +2,8 @@
 
 `pipeline` and `start_step` begin a run; its facts go out in the order in which they become
 true: started, consumed, created, measured, ended. A run that another process began is
-joined by its id or through the environment, and only its owner ends it. A process forked
-out of a run adds to it and does not end it. What an event looks like and where it goes
-is not decided here.
+joined by its id or through the environment. How a run ends is the business of
+`headwater.emitter.ending`; what an event looks like and where it goes is not decided here.
 """
 
 from __future__ import annotations
@@ -14,14 +13,12 @@ import os
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, NamedTuple, Self, SupportsFloat, TypeAlias, TypeVar
 
 from headwater.emitter import address, column_statements, emitter
 from headwater.emitter.assets import ASSET_TYPES, Artifact, Asset, Metrics, Parents, Source
-from headwater.emitter.context import activated, enter, leave, now_us, settings
+from headwater.emitter.context import activated, now_us, settings
 from headwater.emitter.describing import NOTHING_SAID, Said, described, identity, located
-from headwater.emitter.failure import failure_of
 from headwater.emitter.metrics import MetricBuffer
 from headwater.emitter.places import identify
 from headwater.emitter.report import guarded
@@ -84,16 +81,13 @@ class LiveRun:
         parent: Run | None,
         root: Run | None,
         name: str,
-        owner: bool = True,
         verify_inputs: Verification | None = None,
     ) -> None:
         self.run = run
         self.parent = parent
         self.root = root
         self.name = name
-        self._owner = owner
         self._verify = verify_inputs
-        self._pid = os.getpid()
         self._ended = False
         # Keyed by texts alone, so that setdefault is one atomic step for several threads.
         self._inputs: dict[tuple[str, str, str | None, str | None], tuple[AssetRef]] = {}
@@ -481,79 +475,8 @@ class LiveRun:
             name = f"{self.name}.metrics"
             self.created(described(latest, asset_type=Metrics.type, namespace=self.project, name=name))
 
-    # --- how it ended -----------------------------------------------------------------------------
-
-    def complete(self) -> None:
-        """Ends the run well. What comes after the first ending is ignored and logged."""
-        with guarded("complete"):
-            if self._ends():
-                self._flush_metrics()
-                self._record_metrics()
-                for event in self._in_parts(self._completed()):
-                    self._emit(event)
-                self._close()
-
-    def fail(self, error: BaseException) -> None:
-        """Ends the run with `error`, which is only looked at."""
-        with guarded("fail", quiet=True):
-            if self._ends():
-                self._flush_metrics()
-                for event in self._in_parts(self._failed(failure_of(error))):
-                    self._emit(event)
-                self._close()
-
-    def abandoned(self) -> None:
-        """Ends the run well if it has not ended: nobody holds its result any more."""
-        if not self._ended:
-            self.complete()
-
-    def leave(self) -> None:
-        """Ends this process's part in a run that it does not own."""
-        with guarded("leave"):
-            self._flush_metrics()
-            self._close()
-
-    def _ends(self) -> bool:
-        if os.getpid() != self._pid:
-            # Forked out of the run: the process that began it says how it ended.
-            self._flush_metrics()
-            self._close()
-            return False
-        if self._ended:
-            log.warning("run_ended_twice", extra={"run": self.id, "job": self.run.job.name})
-            return False
-        self._ended = True
-        return True
-
-    def _close(self) -> None:
-        emitter.current().close_run(self.run, self.parent, self.root)
-
-    def _completed(self) -> events.Event:
-        raise NotImplementedError
-
-    def _failed(self, failure: events.Failure) -> events.Event:
-        raise NotImplementedError
-
-    def _in_parts(self, ending: events.Event) -> Iterable[events.Event]:
-        return (ending,)
-
     def _emit(self, event: events.Event) -> None:
         emitter.current().emit(event)
-
-    def __enter__(self) -> Self:
-        enter(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        leave(self)
-        if not self._owner:
-            self.leave()
-        elif error is not None:
-            self.fail(error)
-        elif not self._ended:
-            self.complete()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headwater.emitter.acks import ACK_SUFFIX
-from headwater.schemas.errors import HeadwaterError
+from headwater.schemas.errors import HeadwaterError, Retryable
 
 log = logging.getLogger("headwater.emitter")
 
@@ -38,8 +38,9 @@ class Setbacks:
     def errors(self) -> list[HeadwaterError]:
         return [found.error for found in self._found.values()]
 
-    def add(self, emitter: str, path: Path, error: HeadwaterError) -> None:
+    def add(self, emitter: str, path: Path, problem: HeadwaterError | OSError) -> None:
         """Deliver nothing more of an emitter until this segment, or what is beside it, has changed."""
+        error = as_ours(problem)
         self._found[emitter] = Setback(error, path, _state_of(path))
         if str(error) not in self._told:
             self._told.add(str(error))
@@ -54,6 +55,13 @@ class Setbacks:
                 del self._found[emitter]
                 changed.append((emitter, found.path, state[0] == found.state[0]))
         return changed
+
+
+def as_ours(problem: HeadwaterError | OSError) -> HeadwaterError:
+    """What the disk said, with what to do about it."""
+    if isinstance(problem, HeadwaterError):
+        return problem
+    return Retryable(f"{problem.filename or 'the spool'}: {problem.strerror}", remedy="see to the disk")
 
 
 def _state_of(path: Path) -> tuple[object, ...]:

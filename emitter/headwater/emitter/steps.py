@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from headwater.emitter import address
 from headwater.emitter.context import active_run, now_us
 from headwater.emitter.emitter import current
+from headwater.emitter.ending import EndingRun
 from headwater.emitter.environment import environment, untold
 from headwater.emitter.parameters import parameters as as_parameters
 from headwater.emitter.pipelines import project_or_default, surroundings
@@ -42,7 +43,7 @@ Ending: TypeAlias = events.StepCompleted | events.StepFailed
 Entry: TypeAlias = tuple[AssetRef, tuple[AssetRef, ...]]
 
 
-class StepRun(LiveRun):
+class StepRun(EndingRun):
     """One run of a step. A context manager, or explicitly `complete()` and `fail(error)`."""
 
     def __init__(
@@ -291,7 +292,7 @@ def recording(name: str) -> Iterator[LiveRun]:
 def _joined(text: str) -> LiveRun:
     run = address.read(text)
     _, root = surroundings()
-    return LiveRun(run, parent=None, root=None if root == run else root, name=run.job.name, owner=False)
+    return LiveRun(run, parent=None, root=None if root == run else root, name=run.job.name)
 
 
 def _job_of_caller(outer: LiveRun | None, definition: object) -> Job | None:

@@ -220,8 +220,9 @@ class TopicWriter:
         try:
             self._producer.purge()
             self._producer.close(0.1)  # type: ignore[call-arg]
-        except (KafkaException, RuntimeError):
-            pass  # it is at its end already
+        except (KafkaException, RuntimeError) as error:
+            # Nothing is lost by it, for all is in the spool; but what is in line may still be sent.
+            log.warning("producer_not_closed: %s: %s", self.topic, error)
         # The reference that a forked child would otherwise drop.
         ctypes.pythonapi.Py_DecRef(self._held)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from headwater.consumers.cli import NO, RETRY
 from headwater.consumers.cli.output import json_option, print_json, print_lines, progress, say
 from headwater.consumers.cli.places import with_places, writing
+from headwater.consumers.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     from headwater.consumers.drawing import Line
@@ -55,7 +55,7 @@ def drain(
     if follow and parked:
         raise click.UsageError("--parked sends what is kept aside once: leave out --follow")
     settings = writing(ctx, log, config)
-    with _stoppable() as stopping, _display() as report:
+    with stoppable() as stopping, _display() as report:
         if parked:
             done = send_parked(settings, patience_s=timeout, stopping=stopping)
         else:
@@ -112,22 +112,3 @@ def _display() -> Iterator[Callable[[int, int], None]]:
             )
 
         yield report
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Whether a signal asked to stop; the second one stops at once."""
-    stop = False
-
-    def on_signal(_number: int, _frame: object) -> None:
-        nonlocal stop
-        if stop:
-            raise KeyboardInterrupt
-        stop = True
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from headwater.consumers.cli import NO, UNACCEPTABLE
 from headwater.consumers.cli.moments import as_moment
 from headwater.consumers.cli.output import json_option, print_json, print_lines, progress, say
 from headwater.consumers.cli.places import resolve, with_places
+from headwater.consumers.cli.stopping import handling, stoppable
 
 if TYPE_CHECKING:
     from headwater.consumers.cli.places import Places
@@ -90,7 +90,7 @@ def consume(
         if workers > 1:
             from headwater.consumers.workers import consume as consume_together
 
-            with _stoppable() as stopping:
+            with stoppable("stopping after this batch") as stopping:
                 done = consume_together(
                     places.store,
                     places.log,
@@ -102,7 +102,7 @@ def consume(
                     report=report,
                 )
         else:
-            with _stoppable() as stopping:
+            with stoppable("stopping after this batch") as stopping:
                 done = _alone(opened, source, places, follow, stopping, report)
     _tell(done, as_json)
     return UNACCEPTABLE if done.damaged or done.spent else 0
@@ -143,7 +143,7 @@ def _serve(places: Places, listen: str | None, stop_within: float, log_format: s
             raise KeyboardInterrupt
         stop.ask()
 
-    with _handling(on_signal):
+    with handling(on_signal):
         serve(
             Service(
                 store=places.store,
@@ -192,7 +192,7 @@ def replay(
     with (
         open_log(places.log, places.kafka) as source,
         display_reading(source) as report,
-        _stoppable() as stopping,
+        stoppable("stopping after this batch") as stopping,
     ):
         done = fill(source, into, until=until, stopping=stopping, report=report)
     _tell(done, as_json)
@@ -235,33 +235,6 @@ def verify(
     else:
         print_lines(_verdict(found))
     return 0 if found.equal else NO
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """SIGINT and SIGTERM stop between two batches; a second one stops at once."""
-    stop = False
-
-    def on_signal(number: int, _: Any) -> None:
-        nonlocal stop
-        if stop:
-            raise KeyboardInterrupt
-        stop = True
-        say("stopping after this batch")
-
-    with _handling(on_signal):
-        yield lambda: stop
-
-
-@contextmanager
-def _handling(on_signal: Callable[[int, Any], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM go to `on_signal` meanwhile."""
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from headwater.consumers.drawing import Line
     from headwater.consumers.drifting import Drift
     from headwater.consumers.recipes import Recipe, Subject
-    from headwater.consumers.reproducing import Plan, Policy, Reproduction
+    from headwater.consumers.reproducing import Policy, Reproduction
+    from headwater.consumers.reproduction_plans import Plan
     from headwater.consumers.unstable_steps import UnstableStep
     from headwater.emitter.settings import Settings
 
@@ -199,11 +200,12 @@ def reproduce(
     The exit code is 0 for the same content, 1 for another one, 7 when it cannot be made again here.
     """
     from headwater.consumers import reproducing
+    from headwater.consumers.reproduction_plans import planned
 
     places = resolve(ctx, store, log, config)
     settings = None if no_record or dry_run else _recording(ctx, config, places)
     made = _recipe(places, name, file, whole=from_sources)
-    plan = reproducing.planned(made, from_sources=from_sources, inputs=inputs, parameters=_values(parameters))
+    plan = planned(made, from_sources=from_sources, inputs=inputs, parameters=_values(parameters))
     from headwater.consumers.recipe_file import warnings
 
     for line in warnings(made):
