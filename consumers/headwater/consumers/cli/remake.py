@@ -17,6 +17,7 @@ from headwater.consumers.cli.formats import TABLES, Form, chosen, with_form
 from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, print_json, print_lines, say
 from headwater.consumers.cli.places import Places, resolve, with_places
+from headwater.consumers.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from headwater.consumers.changed_inputs import ChangedInput
@@ -490,8 +491,8 @@ def drift(
     """
     from headwater.consumers.times import instant
 
-    with opened_lineage(ctx, store, log, config, known_at) as lineage:
-        found = lineage.drift(name, since=instant(since), limit=limit, as_of=instant(as_of))
+    with opened_lineage(ctx, store, log, config, known_at) as lineage, waiting(known_at=known_at) as report:
+        found = lineage.drift(name, since=instant(since), limit=limit, as_of=instant(as_of), report=report)
     if not form.write(found):
         print_lines(_drift(found))
     return NO if exit_code and found.found else 0
