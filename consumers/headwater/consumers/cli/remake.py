@@ -293,19 +293,25 @@ def _announced(plan: Plan, timeout: float, python: str | None) -> Iterator[str]:
         yield printable(f"  {one.step.label}  {code.function}  {code.path or ''}".rstrip())
     for place in plan.files:
         yield printable(f"  reads {place}")
+    only_read = plan.only_read
     for place in plan.places:
-        yield printable(f"  may write to {place}, where what it made lay")
+        if place in only_read:
+            yield printable(f"  reads {place}, which was last written before the recorded run")
+        else:
+            yield printable(f"  may write to {place}, where what it made lay")
 
 
 def _dry(plan: Plan, as_json: bool) -> int:
     if as_json:
         steps = [{"run_id": one.step.run_id, "step": one.step.label} for one in plan.steps]
+        only_read = plan.only_read
         print_json(
             {
                 "subject": plan.subject,
                 "steps": steps,
                 "files": plan.files,
-                "places": plan.places,
+                "places": [place for place in plan.places if place not in only_read],
+                "only_read": only_read,
                 "reasons": plan.reasons,
                 "recalled": plan.recipe.recalled,
                 "recalled_upstream": plan.recipe.recalled_upstream,
