@@ -151,12 +151,18 @@ def test_a_search_as_of_a_time_knows_nothing_that_came_later(store_url: str) -> 
 def test_runs_that_came_later_take_no_place_among_the_candidates(store_url: str) -> None:
     early = run(1, BEFORE, "train", executionParameters=parameters(depth=8, x=1))
     late = [run(number, AFTER, "train", executionParameters=parameters(x=1)) for number in range(2, MOST + 3)]
+    late.append(run(MOST + 3, AFTER, "train", executionParameters=parameters(depth=9)))
     with open_store(store_url, create=True) as store:
         product.apply_all(store, [[orjson.dumps(event) for event in (early, *late)]])
         with store.snapshot() as connection:
             asked = conditions(["job:train", "x=1"])
             now = Candidates(connection, asked).runs(with_assets=False)
             then = Candidates(connection, asked, AS_OF).runs(with_assets=False)
+            rare = Candidates(connection, conditions(["depth=9"]), AS_OF).runs(with_assets=True)
+            found = search(connection, ["job:train", "x=1"], type="run", as_of=AS_OF)
+    assert not rare.ids
+    assert not found.more
+    assert [one.id[-2:] for one in found.results if one.id] == ["01"]
     assert not now.is_whole
     assert [id_text(id)[-2:] for id in then.ids] == ["01"]
     assert then.is_whole
