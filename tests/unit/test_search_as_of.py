@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import orjson
 
+from headwater.consumers import sayings
 from headwater.consumers.naming import id_text
 from headwater.consumers.queries import conditions
 from headwater.consumers.searching import Found, search
@@ -57,6 +59,10 @@ def points(key: str, at: str, value: float) -> dict[str, Any]:
 
 def parameters(**values: object) -> dict[str, Any]:
     return {"parameters": [{"key": key, "value": str(value)} for key, value in values.items()]}
+
+
+def run_id(number: int) -> bytes:
+    return UUID(f"00000000-0000-7000-8000-{number:012x}").bytes
 
 
 def story() -> list[Any]:
@@ -118,7 +124,16 @@ QUERIES = [
         "team=ops",
         "grade=gold",
     ),
-    *("grade=silver", "tag:gold", "description:first", "description:second", "owner:bo", "job:slow"),
+    *(
+        "grade=silver",
+        "tag:gold",
+        "description:first",
+        "description:second",
+        "owner:bo",
+        "job:slow",
+        "auc>0.6 column:phone",
+        "auc>0.6 column:email",
+    ),
 ]
 
 
@@ -160,6 +175,8 @@ def test_runs_that_came_later_take_no_place_among_the_candidates(store_url: str)
             then = Candidates(connection, asked, AS_OF).runs(with_assets=False)
             rare = Candidates(connection, conditions(["depth=9"]), AS_OF).runs(with_assets=True)
             found = search(connection, ["job:train", "x=1"], type="run", as_of=AS_OF)
+            said = [sayings.runs(connection, [run_id(2)], asked, time) for time in (None, AS_OF)]
+    assert [len(one) for one in said] == [1, 0]
     assert not rare.ids
     assert not found.more
     assert [one.id[-2:] for one in found.results if one.id] == ["01"]
