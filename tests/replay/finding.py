@@ -149,6 +149,20 @@ class World:
         jobs = {("job", job.job_id) for job in self.rows["job"] if self._fits(terms, self.job(job), [])}
         return found | jobs
 
+    def find_runs(self, terms: list[Term]) -> set[Thing]:
+        """The runs that fit where runs alone are asked for: by themselves, or with one of their outputs."""
+        found = set()
+        for run in self.rows["run"]:
+            of_outputs = [
+                self.listed(output.facets, ("headwater_model", "headwater_metrics"))
+                for output in self.rows["run_output"]
+                if output.run_id == run.run_id
+            ]
+            own, job = self.run(run), self.job_name(run)
+            if run.kind == 0 and any(self._fits(terms, own + one, job) for one in ([], *of_outputs)):
+                found.add(("run", run.run_id))
+        return found
+
     def _fits(self, terms: list[Term], own: list[Fact], beside: list[Fact]) -> bool:
         if not all(_is_true(term, own + beside) for term in terms):
             return False

@@ -30,6 +30,7 @@ from tests.replay.native import large_native_universes
 from tests.replay.profiles import examples, fresh_examples
 from tests.replay.universes import large_universes
 from tests.support.logs import write_segment
+from tests.support.postgres import Server
 
 DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 
@@ -103,13 +104,13 @@ def _unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
-def check_events(values: list[bytes]) -> None:
+def check_events(url: str, values: list[bytes]) -> None:
     """The events of every cone stand in the log as they were written, each once; none is invented."""
     with tempfile.TemporaryDirectory() as folder:
         write_segment(Path(folder) / "log", values)
         with (
             open_log(f"{folder}/log") as log,
-            open_store(f"sqlite:///{folder}/lineage.db", create=True) as store,
+            open_store(url, create=True) as store,
         ):
             Runner(store, log).run()
             lineage = Lineage(store)
@@ -150,10 +151,28 @@ def test_every_format_has_the_nodes_and_edges_of_the_answer(sqlite_store: Store,
     check(sqlite_store, values)
 
 
+@examples(6, shrink=False)
+@given(values=large_universes)
+def test_on_postgresql_every_format_has_the_nodes_and_edges_of_the_answer(
+    postgres_store: Store, values: list[bytes]
+) -> None:
+    check(postgres_store, values)
+
+
 @examples(15, shrink=False)
 @given(values=large_native_universes)
 def test_an_export_of_events_is_verbatim_and_whole(values: list[bytes]) -> None:
-    check_events(values)
+    with tempfile.TemporaryDirectory() as folder:
+        check_events(f"sqlite:///{folder}/lineage.db", values)
+
+
+@examples(4, shrink=False)
+@given(values=large_native_universes)
+def test_on_postgresql_an_export_of_events_is_verbatim_and_whole(
+    postgres_server: Server, values: list[bytes]
+) -> None:
+    with postgres_server.fresh() as url:
+        check_events(url, values)
 
 
 @pytest.mark.deep

@@ -15,6 +15,8 @@ from headwater.consumers import columns, comparing, impact, listing, marks, reci
 from headwater.consumers import metrics as measured
 from headwater.consumers.answers import AssetDetails, Recall
 from headwater.consumers.descent import _search_down, _search_up
+from headwater.consumers.drifting import drift
+from headwater.consumers.gaps import Asked, gaps
 from headwater.consumers.marks import Marks
 from headwater.consumers.naming import find, id_text
 from headwater.consumers.recalls import Recalls
@@ -23,6 +25,7 @@ from headwater.consumers.showing import show
 from headwater.consumers.store import Store
 from headwater.consumers.walk import Reader
 from headwater.schemas.errors import HeadwaterError
+from headwater.schemas.ids import dataset_id, version_id
 from tests.replay.profiles import examples
 from tests.replay.recalling import Tainted
 from tests.replay.reference import reference
@@ -122,6 +125,83 @@ def check_production(connection: Connection, truth: Tainted, production: bytes, 
                 own = bytes_of(copy.production_id)
                 assert copy.recalled == truth.is_recalled(own)
                 assert copy.recalled_upstream == truth.descends(own)
+
+
+def drifting(values: list[bytes]) -> list[bytes]:
+    """The same events with digests for versions; jobs have one code, and what is written lies somewhere."""
+    told = []
+    for value in values:
+        for version in ("v1", "v2", "v3"):
+            value = value.replace(f'"{version}"'.encode(), f'"table1:{version[1] * 64}"'.encode())
+        event = json.loads(value)
+        if "run" in event:
+            event["run"]["facets"] = {"headwater_code": {"function": "f", "sourceDigest": "ab" * 32}}
+        for output in event.get("outputs", ()):
+            output["facets"]["dataSource"] = {"uri": f"s3://lake/{output['name']}"}
+        told.append(json.dumps(event).encode())
+    return told
+
+
+@examples(30)
+@given(values=histories(), sizes=sizes, as_of=moments)
+def test_drift_gaps_and_the_listing_of_assets_say_what_is_recalled_too(
+    store: Store, values: list[bytes], sizes: list[int], as_of: int | None
+) -> None:
+    told = drifting(values)
+    filled(store, told, sizes)
+    truth = Tainted(reference(told), as_of)
+    with store.snapshot() as connection:
+        check_drift(connection, truth, as_of)
+        check_gaps(connection, truth, as_of)
+        check_assets(connection, truth, as_of)
+
+
+def check_drift(connection: Connection, truth: Tainted, as_of: int | None) -> None:
+    def wrote(run: str, dataset: bytes) -> tuple[bool, bool]:
+        outputs = truth.bound.outputs
+        own = [id for id in truth.written() if outputs[id]["run_id"] == bytes_of(run)]
+        own = [id for id in own if outputs[id]["dataset_id"] == dataset]
+        return any(map(truth.is_recalled, own)), any(map(truth.descends, own))
+
+    found = drift(connection, as_of=as_of)
+    for step in found.steps:
+        dataset = dataset_id(step.namespace, step.name)
+        for content in step.contents:
+            assert (content.recalled, content.recalled_upstream) == wrote(content.last_run_id, dataset)
+    for changed in found.inputs:
+        dataset = dataset_id(changed.namespace, changed.name)
+        for change in changed.changes:
+            now = (truth.is_recalled((dataset, version_id(dataset, change.now))), False)
+            expected = wrote(change.run_id, dataset) if changed.written else now
+            assert (change.recalled, change.recalled_upstream) == expected
+            before = version_id(dataset, change.before)
+            assert change.before_recalled == truth.is_recalled((dataset, before))
+
+
+def check_gaps(connection: Connection, truth: Tainted, as_of: int | None) -> None:
+    found = gaps(connection, Asked(now=2**62, as_of=as_of))
+    of_runs = [lack for lack in found.lacks if lack.kind in ("unended", "unstarted")]
+    assert of_runs or as_of is not None or not any(run["kind"] == 0 for run in truth.bound.runs.values())
+    for lack in of_runs:
+        assert (lack.recalled, lack.recalled_upstream) == truth.is_marked(bytes_of(lack.subject)), lack
+    for lack in found.lacks:
+        if lack.kind == "unproduced" and "(production" not in lack.subject:
+            name, _, version = lack.subject.rpartition("@")
+            dataset = dataset_id("lake", name.partition("/")[2])
+            assert lack.recalled == truth.is_recalled((dataset, version_id(dataset, version))), lack
+
+
+def check_assets(connection: Connection, truth: Tainted, as_of: int | None) -> None:
+    """By the last production published; where several may be it, one of them."""
+    for asset in listing.assets(connection, None, None, 100, as_of):
+        group = truth._group[dataset_id(asset.namespace, asset.name)]
+        outputs = truth.bound.outputs
+        own = [id for id in truth.written() if truth._group[outputs[id]["dataset_id"]] == group]
+        times = [outputs[id]["published_at"] for id in own if outputs[id]["published_at"] is not None]
+        last = [id for id in own if times and outputs[id]["published_at"] == max(times)]
+        marks = {(truth.is_recalled(id), truth.descends(id)) for id in last}
+        if marks:
+            assert (asset.recalled, asset.recalled_upstream) in marks, asset
 
 
 @examples(40)

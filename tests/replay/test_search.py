@@ -67,10 +67,10 @@ terms = st.one_of(
 )
 
 
-def found(store: Store, wanted: list[Term]) -> set[finding.Thing]:
+def found(store: Store, wanted: list[Term], type: str | None = None) -> set[finding.Thing]:
     """What the product finds, as the oracle names it."""
     with store.connecting() as connection, connection.begin():
-        answer = search(connection, [term.typed() for term in wanted], limit=10_000)
+        answer = search(connection, [term.typed() for term in wanted], type=type, limit=10_000)
         assert not answer.more
         groups = World(store)
     things = set()
@@ -92,6 +92,7 @@ def check(store: Store, values: list[bytes], queries: list[list[Term]]) -> None:
     world = World(store)
     for wanted in queries:
         assert found(store, wanted) == world.find(wanted), [term.typed() for term in wanted]
+        assert found(store, wanted, "run") == world.find_runs(wanted), [term.typed() for term in wanted]
 
 
 queries = st.lists(st.lists(terms, min_size=1, max_size=3), min_size=8, max_size=8)

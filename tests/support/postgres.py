@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -70,6 +71,15 @@ class Server:
     def drop(self, url: str) -> None:
         """Removes a database that `create` gave, with whoever is still connected to it."""
         self._command(f'DROP DATABASE IF EXISTS "{urlsplit(url).path[1:]}" WITH (FORCE)')
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """The URL of an empty database, for as long as one example of a property takes."""
+        url = self.create()
+        try:
+            yield url
+        finally:
+            self.drop(url)
 
     def stop(self) -> None:
         """Gives up the server; nothing to do for one that was given to us."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,58 @@ def test_a_key_that_is_missing_does_not_fit(lineage: Lineage) -> None:
     del answer["nodes"][0]["version"]
     with pytest.raises(jsonschema.ValidationError):
         check(answer, Graph)
+
+
+#: Where the reference tells of each class in words; its keys stand there as code.
+TOLD = {
+    "lineage": ["Graph", "Node", "Edge", "ColumnNode", "ColumnEdge", "Transformation"],
+    "show": [
+        "AssetDetails",
+        "RunDetails",
+        "Written",
+        "Field",
+        "Read",
+        "Statement",
+        "Recall",
+        "Attempt",
+        "Metric",
+    ],
+    "runs": ["ListedRun", "Code", "Job"],
+    "assets": ["Asset"],
+    "impact": ["Impact", "RecallImpacts", "Source", "Affected", "Pointer", "Hop", "Readers"],
+    "diff": [
+        *("Difference", "Asked", "Cause", "AssetChange", "Copy", "Change", "Drift", "InputChange", "Commits"),
+        *("EnvironmentChange", "StepChange", "Step", "MetricChange"),
+    ],
+    "search": ["SearchResults", "Found", "Match"],
+    "metrics": ["Metrics", "Series", "Point"],
+    "gaps": ["Gaps", "Lack", "Gap"],
+    "reproduce": ["Reproduction", "Subject", "Reason", "content_differences.Difference", "StepOutcome"],
+    "drift": ["drifting.Drift", "UnstableStep", "Content", "ChangedInput", "changed_inputs.Change"],
+    "emitters": ["Emitters", "Emitter", "Gap"],
+    "doctor and topics": ["Check", "Made"],
+}
+#: The marks are told once, under runs, and named as such elsewhere.
+MARKS = {"recalled", "recalled_upstream", "recalls"}
+
+
+def words(text: str) -> set[str]:
+    """What stands as code in the text, word by word."""
+    return {word for code in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\w+", code)}
+
+
+@pytest.mark.parametrize("section", TOLD)
+def test_the_reference_tells_of_every_key(section: str) -> None:
+    text = (WRITTEN.parent / "json.md").read_text(encoding="utf-8")
+    told = next(part for part in text.split("\n## ") if part.startswith(f"{section}\n"))
+    there = words(told) | (MARKS if "[marks](#runs)" in told else set())
+    schemas = document()["$defs"]
+    lacking = {of: set(schemas[of]["properties"]) - there for of in TOLD[section]}
+    assert {of: keys for of, keys in lacking.items() if keys} == {}
+
+
+def test_every_class_of_answer_is_told_of_or_is_the_file_of_a_recipe() -> None:
+    told = {of for classes in TOLD.values() for of in classes}
+    # A graph of columns has a graph's keys, a run those of its line in the listing.
+    others = {"ColumnGraph", "Run"}
+    assert {of for of in document()["$defs"] if of not in told | others and "Recipe" not in of} == {"Missing"}

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from headwater.consumers import cli
+from headwater.consumers import Lineage, cli
 from headwater.consumers.store import open_store
 from tests.replay import product
 from tests.support.logs import run_event
@@ -144,6 +144,50 @@ def test_a_name_that_wants_to_do_harm_is_shown_harmlessly(
 def test_nothing_found_tells_the_nearest_names(capsys: pytest.CaptureFixture[str], store: str) -> None:
     code, out, _ = run(capsys, "search", "chrun-model", "--store", store)
     assert (code, out) == (0, "nothing found (did you mean 'churn-model'?)\n")
+
+
+@pytest.mark.parametrize(
+    ("term", "near"),
+    [
+        ("lass>0.4", "loss>0.4"),
+        ("los<=0.05", "loss<=0.05"),
+        ("LOSS<=0.05", "loss<=0.05"),
+        ("aux>0.4", "auc>0.4"),
+        ("metric:auk", "metric:auc"),
+        ("metric:auk>=0.5", "metric:auc>=0.5"),
+        ("dept=8", "depth=8"),
+        ("parameter:detph", "parameter:depth"),
+        ("detph", "depth"),
+    ],
+)
+def test_a_metric_or_a_parameter_that_nobody_recorded_gets_the_nearest_that_somebody_did(
+    capsys: pytest.CaptureFixture[str], store: str, term: str, near: str
+) -> None:
+    _, out, _ = run(capsys, "search", term, "--json", "--store", store)
+    assert json.loads(out)["nearest"][0] == near
+    code, out, _ = run(capsys, "search", term, "--store", store)
+    assert (code, out.startswith("nothing found (did you mean "), near in out) == (0, True, True)
+    with Lineage(store) as lineage:
+        assert lineage.search(term).nearest[0] == near
+
+
+@pytest.mark.parametrize("term", ["loss>5", "auc<0.1", "depth=7", "metric:nothinglikeit", "type:Model"])
+def test_what_is_called_as_typed_or_like_nothing_gets_no_other_offered(
+    capsys: pytest.CaptureFixture[str], store: str, term: str
+) -> None:
+    _, out, _ = run(capsys, "search", term, "job:nothing", "--json", "--store", store)
+    assert json.loads(out)["nearest"] == []
+
+
+@pytest.mark.parametrize("query", [["auc>0.9"], ["auc>0.9", "depth=8"], ["auc>0.9", "job:train"]], ids=str)
+def test_a_run_is_found_by_what_was_measured_of_what_it_wrote(
+    capsys: pytest.CaptureFixture[str], store: str, query: list[str]
+) -> None:
+    (one,) = found(capsys, store, *query, "--type", "run")
+    assert (one["kind"], one["matches"][0]["text"]) == ("run", "auc=0.91")
+    # Everything is asked for: the asset tells it, and the run is not told beside it.
+    (one,) = found(capsys, store, *query)
+    assert (one["kind"], one["name"]) == ("asset", "scores")
 
 
 @pytest.mark.parametrize("query", [[""], [" ", ""]], ids=str)

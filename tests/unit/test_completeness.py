@@ -11,6 +11,7 @@ from headwater.consumers.runner import Runner
 from headwater.consumers.store import open_store
 from tests.replay.product import MemoryLog
 from tests.support.logs import EMITTER, chain, run_event
+from tests.support.postgres import Server
 
 
 def reports(url: str, values: list[bytes]) -> list[EmitterReport]:
@@ -67,14 +68,32 @@ def test_only_what_is_not_certain_is_listed_on_demand(sqlite_url: str) -> None:
     assert found.emitter_id == EMITTER.format(2)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(length=st.integers(1, 12), lost=st.sets(st.integers(0, 11)), order=st.randoms(), closed=st.booleans())
+_chains = given(
+    length=st.integers(1, 12), lost=st.sets(st.integers(0, 11)), order=st.randoms(), closed=st.booleans()
+)
+
+
+@settings(max_examples=30, deadline=None)
+@_chains
 def test_a_chain_is_complete_exactly_when_nothing_is_lost_and_it_was_closed(
     length: int, lost: set[int], order: object, closed: bool
 ) -> None:
+    check_chain("sqlite://", length, lost, order, closed)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@_chains
+def test_on_postgresql_a_chain_is_complete_exactly_when_nothing_is_lost_and_it_was_closed(
+    postgres_server: Server, length: int, lost: set[int], order: object, closed: bool
+) -> None:
+    with postgres_server.fresh() as url:
+        check_chain(url, length, lost, order, closed)
+
+
+def check_chain(url: str, length: int, lost: set[int], order: object, closed: bool) -> None:
     kept = [value for sequence, value in enumerate(chain(length, closed=closed)) if sequence not in lost]
     order.shuffle(kept)  # type: ignore[attr-defined]
-    found = reports("sqlite://", [*kept, *kept[:2]])
+    found = reports(url, [*kept, *kept[:2]])
     if not kept:
         assert found == []
         return

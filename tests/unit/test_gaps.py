@@ -21,6 +21,7 @@ from headwater.schemas import ids
 from tests.replay import product
 from tests.support.graphs import Graph
 from tests.support.logs import EMITTER, chain, run_event
+from tests.support.postgres import Server
 
 HOUR = HOUR_US
 NOW = 100 * HOUR
@@ -178,8 +179,7 @@ def test_a_run_with_fewer_events_than_its_emitter_counted_is_told(store_url: str
 STATES = {0: "OTHER", 1: "START", 2: "RUNNING", 3: "COMPLETE"}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
+_told = given(
     told=st.lists(
         st.tuples(
             st.integers(0, 3),
@@ -193,9 +193,26 @@ STATES = {0: "OTHER", 1: "START", 2: "RUNNING", 3: "COMPLETE"}
     ),
     order=st.randoms(use_true_random=False),
 )
+
+
+@settings(max_examples=40, deadline=None)
+@_told
 def test_what_is_missing_is_what_the_events_lack(
     told: list[tuple[int, str, int, str | None, bool]], order: Any
 ) -> None:
+    check_missing("sqlite://", told, order)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@_told
+def test_on_postgresql_what_is_missing_is_what_the_events_lack(
+    postgres_server: Server, told: list[tuple[int, str, int, str | None, bool]], order: Any
+) -> None:
+    with postgres_server.fresh() as url:
+        check_missing(url, told, order)
+
+
+def check_missing(url: str, told: list[tuple[int, str, int, str | None, bool]], order: Any) -> None:
     """Runs without end or start, and versions read that nobody wrote: straight from the events."""
     values, ends, starts, runs = [], set(), set(), set()
     read, wrote = Counter[str](), set()
@@ -213,7 +230,7 @@ def test_what_is_missing_is_what_the_events_lack(
         if version and not is_input and kind != "START":
             wrote.add(version)
     order.shuffle(values)
-    found = of_events("sqlite://", [*values, *values[:2]])
+    found = of_events(url, [*values, *values[:2]])
     names = {run: f"00000000-0000-7000-8000-{run:012x}" for run in runs}
     assert set(subjects(found, "unended")) == {names[run] for run in runs - ends}
     assert set(subjects(found, "unstarted")) == {names[run] for run in runs - starts}

@@ -29,6 +29,7 @@ from headwater.schemas.errors import Misconfigured, Rejected
 from tests.support.graphs import Graph
 from tests.support.logs import run_event, write_segment
 from tests.support.pipelines import MAIN, STEPS, consumed, perform, project
+from tests.support.postgres import Server
 from tests.support.segment_reader import read_segment
 
 SCHEMA = orjson.loads((files("headwater.schemas") / "recipe.json").read_bytes())
@@ -211,9 +212,22 @@ def test_requirements_that_nobody_recorded_are_not_made_up(store_url: str) -> No
 def test_the_same_events_in_any_order_give_the_same_bytes(
     churn_values: list[bytes], order: random.Random
 ) -> None:
+    check_bytes("sqlite://", churn_values, order)
+
+
+@settings(max_examples=4, deadline=None)
+@given(order=st.randoms(use_true_random=False))
+def test_on_postgresql_the_same_events_in_any_order_give_the_same_bytes(
+    postgres_server: Server, churn_values: list[bytes], order: random.Random
+) -> None:
+    with postgres_server.fresh() as url:
+        check_bytes(url, churn_values, order)
+
+
+def check_bytes(url: str, churn_values: list[bytes], order: random.Random) -> None:
     values = churn_values + order.sample(churn_values, len(churn_values) // 2)
     order.shuffle(values)
-    with open_store("sqlite://", create=True) as store, tempfile.TemporaryDirectory() as folder:
+    with open_store(url, create=True) as store, tempfile.TemporaryDirectory() as folder:
         half = order.randrange(len(values))
         for at, some in enumerate((values[:half], values[half:])):
             write_segment(Path(folder), some, appended_at=1_700_000_000_000_000 + at)
@@ -323,11 +337,24 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=40, deadline=None)
 @given(gaps=st.sets(st.sampled_from(sorted(_GAPS)), max_size=4))
 def test_a_recipe_names_exactly_what_was_taken_away(gaps: set[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        check_missing(f"sqlite:///{os.path.join(folder, 'store.db')}", gaps)
+
+
+@settings(max_examples=6, deadline=None)
+@given(gaps=st.sets(st.sampled_from(sorted(_GAPS)), max_size=4))
+def test_on_postgresql_a_recipe_names_exactly_what_was_taken_away(
+    postgres_server: Server, gaps: set[str]
+) -> None:
+    with postgres_server.fresh() as url:
+        check_missing(url, gaps)
+
+
+def check_missing(url: str, gaps: set[str]) -> None:
     facts = dict(_COMPLETE)
     for gap in sorted(gaps):
         facts |= _GAPS[gap][0]
-    with tempfile.TemporaryDirectory() as folder:
-        found = incomplete(f"sqlite:///{os.path.join(folder, 'store.db')}", facts)
+    found = incomplete(url, facts)
     assert {gap.what for gap in found.missing} == by_oracle(facts)
     assert found.complete == (not by_oracle(facts))
     assert all(gap.reason for gap in found.missing)

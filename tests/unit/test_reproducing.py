@@ -593,8 +593,26 @@ if __name__ == "__main__":
     with consumed(tmp_path) as lineage:
         plan: Plan = planned(lineage.recipe("report"))
         found = reproduce(plan, folder=tmp_path)
-    assert plan.places == (str(tmp_path / "report.md"),)
+    assert (plan.places, plan.only_read) == ((str(tmp_path / "report.md"),), ())
     assert (found.outcome, found.wrote) == ("identical", plan.places)
+
+
+def test_of_a_step_that_only_reads_it_is_not_said_that_it_may_write(own: Path) -> None:
+    def announced() -> tuple[list[str], list[str]]:
+        done = command(own, "reproduce", "customers", "--from-sources", "--dry-run", "--json")
+        told = json.loads(done.stdout)
+        return told["places"], told["only_read"]
+
+    csv = own / "customers.csv"
+    assert announced() == ([], [str(csv)])
+    said = command(own, "reproduce", "customers", "--from-sources").stderr
+    assert f"  reads {csv}, which was last written before the recorded run\n" in said
+    assert "may write" not in said
+    # What was written since may have been written by the run.
+    csv.touch()
+    assert announced() == ([str(csv)], [])
+    csv.unlink()
+    assert announced() == ([str(csv)], [])
 
 
 def test_an_interpreter_that_is_none_is_named(lineage: Lineage, recorded: Path) -> None:

@@ -51,6 +51,7 @@ from headwater.consumers.exporting import Events
 from headwater.consumers.gaps import Asked, Gaps
 from headwater.consumers.gathering import About
 from headwater.consumers.impact import Impact, RecallImpacts
+from headwater.consumers.looking import Report, nobody_waits
 from headwater.consumers.metrics import Metrics
 from headwater.consumers.moments import microseconds
 from headwater.consumers.naming import NamedAsset, NamedRun, find
@@ -268,11 +269,12 @@ class Lineage:
         limit: int = lacking.DEFAULT_LIMIT,
         as_of: datetime | None = None,
         now: datetime | None = None,
+        report: Report = nobody_waits,
     ) -> Gaps:
         """What is missing from the lineage, or cannot be known to be there.
 
         What was heard of less than `older_than` before `now` (default: `as_of`, or the clock) may
-        still come, and is left out.
+        still come, and is left out. `report` is told what is being looked at: it goes through all runs.
         """
         at = _micros(as_of)
         asked = Asked(
@@ -285,7 +287,7 @@ class Lineage:
             strict=strict,
         )
         with self._reading() as connection:
-            return lacking.gaps(connection, asked)
+            return lacking.gaps(connection, asked, report)
 
     def emitters(
         self, emitter: str | None = None, *, every: bool = False, as_of: datetime | None = None
@@ -356,14 +358,16 @@ class Lineage:
         since: datetime | None = None,
         limit: int = drifting.DEFAULT_LIMIT,
         as_of: datetime | None = None,
+        report: Report = nobody_waits,
     ) -> Drift:
         """Steps that gave another content from the same inputs, and inputs that changed under their name.
 
         In the whole store, or in what `name` was made of. `limit` bounds the findings of each kind.
+        `report` is told what is being looked at, and how many so far.
         """
         begin, at = _micros(since), _micros(as_of)
         with self._reading() as connection:
-            return drifting.drift(connection, name, since=begin, limit=limit, as_of=at)
+            return drifting.drift(connection, name, since=begin, limit=limit, as_of=at, report=report)
 
     def known_at(
         self,

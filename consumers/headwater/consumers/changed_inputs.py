@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from headwater.consumers.details import Details, moment
 from headwater.consumers.facet_bodies import BATCH, FacetBodies, batched, body, text
+from headwater.consumers.looking import Report, nobody_waits
 from headwater.consumers.naming import id_text
 from headwater.consumers.tables import dataset, run_input, run_output, version
 
@@ -62,9 +63,13 @@ def changed_inputs(
     datasets: frozenset[bytes] | None,
     since: int | None,
     as_of: int | None = None,
+    report: Report = nobody_waits,
 ) -> Iterator[ChangedInput]:
     """Of `datasets` (None: all) those that changed, with the changes from `since` (µs) until `as_of`."""
+    seen = 0
     for some in _dataset_batches(connection, datasets):
+        seen += len(some)
+        report("assets", seen)
         written = _Sightings(since)
         for rows in batched(connection, _productions_query(some, as_of)):
             for row, location in zip(rows, _locations(facts, rows), strict=True):

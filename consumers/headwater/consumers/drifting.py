@@ -31,6 +31,7 @@ from headwater.consumers.changed_inputs import Change, ChangedInput, changed_inp
 from headwater.consumers.details import instant
 from headwater.consumers.existence import existing
 from headwater.consumers.facet_bodies import FacetBodies
+from headwater.consumers.looking import Report, nobody_waits
 from headwater.consumers.marks import CLEAN, Mark, Marks, of_several, together
 from headwater.consumers.naming import NamedRun, find
 from headwater.consumers.shown import Shown
@@ -79,6 +80,7 @@ def drift(
     since: int | None = None,
     limit: int = DEFAULT_LIMIT,
     as_of: int | None = None,
+    report: Report = nobody_waits,
 ) -> Drift:
     """What drifted, in the whole store or in what `name` was made of; `since` and `as_of` (µs) are inclusive.
 
@@ -88,9 +90,10 @@ def drift(
     scope = _Scope() if name is None else _cone(connection, name, as_of)
     facts = FacetBodies(connection)
     left_out: Counter[str] = Counter()
-    steps = Comparison(connection, facts, left_out, as_of)
+    steps = Comparison(connection, facts, left_out, as_of, report)
     found = list(steps.unstable(scope.jobs, since))
-    changed, unstable = _told_once(changed_inputs(connection, facts, scope.datasets, since, as_of), found)
+    changes = changed_inputs(connection, facts, scope.datasets, since, as_of, report)
+    changed, unstable = _told_once(changes, found)
     changed.sort(key=_input_order)
     unstable.sort(key=_step_order)
     marking = _Marking(connection, as_of)

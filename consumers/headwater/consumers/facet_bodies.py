@@ -43,7 +43,7 @@ class FacetBodies:
         self._connection = connection
         self._known: dict[bytes, tuple[str, Any] | None] = {}
 
-    def of(self, lists: Collection[bytes]) -> list[dict[str, tuple[bytes, Any]]]:
+    def of(self, lists: Collection[bytes]) -> list[Bodies]:
         """For each list of facet ids the wanted ones by name: id and body."""
         ids = [[text[at : at + 16] for at in range(0, len(text), 16)] for text in lists]
         self._load({id for some in ids for id in some})

@@ -45,6 +45,7 @@ from headwater.consumers.answers import Job, Recall, Unknown
 from headwater.consumers.binding import binding
 from headwater.consumers.completeness import EmitterReport, Gap, each_emitter
 from headwater.consumers.details import moment
+from headwater.consumers.looking import Report, nobody_waits
 from headwater.consumers.marks import Mark, Marks, together
 from headwater.consumers.moments import microseconds
 from headwater.consumers.naming import id_text
@@ -75,6 +76,13 @@ KINDS = (
     "unproduced",
     "unknown-origin",
 )
+_LOOKED_AT = {
+    "miscounted": "runs with fewer events than were counted",
+    "unended": "runs that did not end",
+    "unstarted": "runs that never began",
+    "unproduced": "versions that nobody wrote",
+    "unknown-origin": "inputs of unknown origin",
+}
 HOUR_US = 3_600_000_000
 _BEGINNING = -(2**63)
 DEFAULT_LIMIT = 100
@@ -156,7 +164,7 @@ class Asked:
         return heard > self.settled if self.lately else heard <= self.settled
 
 
-def gaps(connection: Connection, asked: Asked) -> Gaps:
+def gaps(connection: Connection, asked: Asked, report: Report = nobody_waits) -> Gaps:
     """Everything that is missing, or cannot be known to be there; `Unknown` for a project of no job."""
     if asked.project is not None:
         _require_project(connection, asked.project)
@@ -165,6 +173,7 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
     met: list[Mark] = []
     totals: dict[str, Counter[str]] = {}
     left_out = 0
+    report("emitters", None)
     for lack in _emitters(connection, asked):
         if lack.kind == "unclosed" and microseconds(lack.last_at) > asked.settled:
             left_out += 1
@@ -174,6 +183,7 @@ def gaps(connection: Connection, asked: Asked) -> Gaps:
             lacks.append(lack)
         counted[lack.kind] += 1
     for kind, query in _queries(asked):
+        report(_LOOKED_AT[kind], None)
         counts = list(_counts(connection, query))
         for project, number in counts:
             totals.setdefault(project, Counter())[kind] += number

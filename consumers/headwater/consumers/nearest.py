@@ -15,6 +15,7 @@ from itertools import islice, product
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Table,
     Text,
@@ -37,7 +38,7 @@ _NEIGHBOURS = 12
 _OF_A_WORD = 20
 _WORDS = 4
 _READINGS = 3
-_LONGEST_EDITED = 24
+LONGEST_EDITED = 24
 _COMPARED = 120
 _FARTHEST = 8
 _ALPHABET = string.ascii_lowercase + string.digits
@@ -151,9 +152,10 @@ def _readings(connection: Connection, told: str, kind: Kind) -> list[str]:
     """Words of names that `told` may have been meant to be: itself, or the nearest few."""
     if _known(connection, [told], kind):
         return [told]
-    near = _known(connection, sorted(set(_edits(told))), kind) if len(told) <= _LONGEST_EDITED else []
+    near = _known(connection, sorted(set(edits(told))), kind) if len(told) <= LONGEST_EDITED else []
     allowed = _allowed(told)
-    around = [one for one in _around(connection, told) if distance(told, one, allowed) <= allowed]
+    beside = texts_around(connection, told, word.c.word)
+    around = [one for one in beside if distance(told, one, allowed) <= allowed]
     near += _known(connection, around, kind) if around else []
     return sorted(dict.fromkeys(near), key=lambda one: (distance(told, one, _FARTHEST), one))[:_READINGS]
 
@@ -165,18 +167,24 @@ def _known(connection: Connection, wanted: Sequence[str], kind: Kind) -> list[st
     return list(connection.scalars(select(rows.c.w).where(there)))
 
 
-def _around(connection: Connection, told: str) -> list[str]:
-    """The distinct words next to `told` in order; each is one probe, so repeated words cost nothing."""
+def texts_around(
+    connection: Connection,
+    told: str,
+    column: ColumnElement[str],
+    *where: ColumnElement[bool],
+    count: int = _NEIGHBOURS,
+) -> list[str]:
+    """The distinct texts next to `told` in order; each is one probe, so repeated texts cost nothing."""
     found: list[str] = []
     for is_after in (True, False):
-        at = bindparam("told", told, type_=word.c.word.type)
-        edge = func.min(word.c.word) if is_after else func.max(word.c.word)
-        next_to = select(edge).where(word.c.word > at if is_after else word.c.word < at)
+        at = bindparam("told", told, type_=column.type)
+        edge = func.min(column) if is_after else func.max(column)
+        next_to = select(edge).where(column > at if is_after else column < at, *where)
         start = select(next_to.scalar_subquery().label("w"), literal(1).label("n"))
         first = start.cte("steps", recursive=True)
-        beyond = word.c.word > first.c.w if is_after else word.c.word < first.c.w
-        step = select(select(edge).where(beyond).scalar_subquery(), first.c.n + 1).where(
-            first.c.n < _NEIGHBOURS, first.c.w.is_not(None)
+        beyond = column > first.c.w if is_after else column < first.c.w
+        step = select(select(edge).where(beyond, *where).scalar_subquery(), first.c.n + 1).where(
+            first.c.n < count, first.c.w.is_not(None)
         )
         steps = first.union_all(step)
         found += [one for one in connection.scalars(select(steps.c.w)) if one is not None]
@@ -194,7 +202,7 @@ def _corrected(text: str, read: dict[str, list[str]]) -> Iterator[str]:
             yield corrected
 
 
-def _edits(told: str) -> Iterable[str]:
+def edits(told: str) -> Iterable[str]:
     """Every text that is one deletion, transposition, replacement or insertion away."""
     for at in range(len(told) + 1):
         before, after = told[:at], told[at:]

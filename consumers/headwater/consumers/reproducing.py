@@ -27,7 +27,8 @@ from typing import Any, Literal, TypeAlias
 from headwater.consumers.answers import Recall
 from headwater.consumers.content_differences import Difference, differences
 from headwater.consumers.recipes import RecipeOutput, RecipeStep, Subject
-from headwater.consumers.reproduction_plans import Plan, Reason, local_path
+from headwater.consumers.recorded_places import stamp
+from headwater.consumers.reproduction_plans import Plan, Reason
 from headwater.consumers.reproductions import NAMESPACE
 from headwater.consumers.shown import Shown
 from headwater.emitter.emitter import Receipt, from_settings
@@ -96,9 +97,9 @@ def reproduce(
     if plan.reasons:
         return _outcome(plan, "cannot", environment, reasons=plan.reasons)
     where = Path.cwd() if folder is None else folder
-    before = {place: _stamp(place) for place in plan.places}
+    before = {place: stamp(place) for place in plan.places}
     report, ending = _run(plan, environment, timeout_s, python or sys.executable, paths, where)
-    wrote = tuple(place for place, stamp in before.items() if _stamp(place) != stamp)
+    wrote = tuple(place for place, then in before.items() if stamp(place) != then)
     return _judged(plan, environment, report, ending, wrote)
 
 
@@ -210,15 +211,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _repository(folder: Path) -> Iterator[str]:
     """Recorded paths begin at the root of the repository."""
     yield from (str(above) for above in (folder, *folder.parents) if (above / ".git").exists())
-
-
-def _stamp(location: str) -> tuple[int, int] | None:
-    place = local_path(location)
-    try:
-        found = os.stat(place) if place is not None else None
-    except OSError:
-        return None
-    return None if found is None else (found.st_size, found.st_mtime_ns)
 
 
 # -- judging ------------------------------------------------------------------------------

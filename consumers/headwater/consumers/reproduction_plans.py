@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from headwater.consumers.recipes import CONTENT, Recipe, RecipeInput, RecipeStep, Subject, inexact
+from headwater.consumers.recorded_places import local, recorded
 from headwater.schemas.errors import Misconfigured, shown
 
 
@@ -59,9 +59,14 @@ class Plan:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where the steps may write to: the recorded places of what they wrote."""
-        written = (o.location for s in self.steps for o in s.step.outputs if o.location is not None)
-        return tuple(dict.fromkeys(written))
+        """The recorded places of what the steps made: looked at before and after."""
+        return tuple(recorded(one.step for one in self.steps))
+
+    @property
+    def only_read(self) -> tuple[str, ...]:
+        """Those of `places` that were last written before the recorded runs began: read, and not written."""
+        steps = (one.step for one in self.steps)
+        return tuple(place for place, may_write in recorded(steps).items() if not may_write)
 
 
 def planned(
@@ -205,7 +210,7 @@ class _Planner:
         elif read.location is None:
             origin = "" if read.run_id is not None else ", and no known run wrote it"
             self._refuse(step, what, f"it has no location{origin}", again or f"--input {read.name}=FILE")
-        elif (place := local_path(read.location)) is None:
+        elif (place := local(read.location)) is None:
             self._refuse(
                 step,
                 what,
@@ -241,11 +246,3 @@ class _Planner:
                     f"no step that would run has an input, or a missing parameter, called {shown(name)}",
                     remedy="`headwater recipe` tells what there is",
                 )
-
-
-def local_path(location: str) -> str | None:
-    """The path of a place on this machine."""
-    if "://" not in location:
-        return location
-    url = urlsplit(location)
-    return unquote(url.path) if url.scheme == "file" and url.hostname in (None, "localhost") else None

@@ -84,9 +84,13 @@ class OutputSaid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSaid:
-    """A run: what is said of it, by what its job is called, and what it wrote."""
+    """A run: what is said of it, by what its job is called, and what it wrote.
+
+    `is_run`: not one that stands for what was said of a dataset outside of any run.
+    """
 
     run: bytes
+    is_run: bool
     job: tuple[str, str] | None
     state: int
     at: int
@@ -269,6 +273,7 @@ def runs(
         own = (one for name, one in said[row.run_id] if name in _OF_RUNS)
         found[row.run_id] = RunSaid(
             run=row.run_id,
+            is_run=row.kind == 0,
             job=named if row.kind == 0 else None,
             state=row.state,
             at=row.started_at if row.started_at is not None else row.first_at,

@@ -4,7 +4,8 @@ Every term must be true of a thing or of what it belongs with, and at least one 
 itself. A thing is an asset under all its names, at one production where a term is about one; a
 run; or a job. With an asset's production belongs the run that wrote it and the name of that
 run's job, with a run the name of its job: so `type:Model depth=8` finds the model that a run
-with depth 8 wrote, and `depth=8` alone finds the run.
+with depth 8 wrote, and `depth=8` alone finds the run. Where runs alone are asked for, what an output
+says of itself (metrics, the kind of model) is its run's as well.
 
 Of an asset's versions that fit the newest is told, and how many do; or each of them, where they are
 asked for. Candidates come from the indexes (`sieve`), and are held against what stands, or stood as of
@@ -33,7 +34,7 @@ from headwater.consumers.existence import known
 from headwater.consumers.listing import newest
 from headwater.consumers.marks import CLEAN, Marks
 from headwater.consumers.naming import id_text
-from headwater.consumers.nearest import near_words, nearest_names
+from headwater.consumers.near_terms import is_about_names, near_terms
 from headwater.consumers.queries import OPERATORS, Comparison, Condition, Words, conditions
 from headwater.consumers.sayings import AssetSaid, JobSaid, OutputSaid, RunSaid, Said
 from headwater.consumers.shown import Shown
@@ -129,7 +130,7 @@ def search(
     return SearchResults(
         results=results,
         more=looking.is_cut or len(ranked) > limit,
-        nearest=() if results else _nearest(connection, wanted),
+        nearest=() if results else near_terms(connection, wanted, as_of),
         as_of=instant(as_of),
     )
 
@@ -177,28 +178,6 @@ def _last_productions(
         place = (at or 0, content or b"", production)
         last[group_of[id]] = max(last.get(group_of[id], place), place)
     return {group: place[2] for group, place in last.items()}
-
-
-def _nearest(connection: Connection, wanted: tuple[Condition, ...]) -> tuple[str, ...]:
-    """Names like the free words and names that were typed."""
-    texts = [one.term.partition(":")[2] or one.term for one in wanted if _is_about_names(one)]
-    names = (
-        name
-        for text in texts
-        for kind in (Kind.NAME, Kind.JOB)
-        for name in nearest_names(connection, text, kind=kind)
-    )
-    said = (
-        f"{one.term.partition(':')[0]}:{word}"
-        for one in wanted
-        if isinstance(one, Words) and not _is_about_names(one) and ":" in one.term
-        for word in near_words(connection, one.text, one.kinds)
-    )
-    return tuple(dict.fromkeys((*names, *said)))[:3]
-
-
-def _is_about_names(condition: Condition) -> bool:
-    return isinstance(condition, Words) and bool(condition.kinds & {Kind.NAME, Kind.JOB})
 
 
 # -- which candidates ----------------------------------------------------------------------
@@ -299,8 +278,8 @@ class _Looking:
     def _look_at_runs(self, page: list[bytes]) -> None:
         runs = sayings.runs(self._connection, page, self._wanted, self._as_of)
         for run in runs.values():
-            matched = _matched(self._wanted, run.said, run.job_said)
-            if matched is not None and "run" in self._things:
+            matched = self._matched_run(run) if "run" in self._things else None
+            if matched is not None:
                 self._keep(("run", run.run), run.run, _of_run(run, matched), ())
         if "asset" not in self._things:
             return
@@ -312,6 +291,14 @@ class _Looking:
                 matched = _matched(self._wanted, (*asset.said, *output.said), (*run.said, *run.job_said))
                 if matched is not None:
                     self._keep_version(asset, output, matched)
+
+    def _matched_run(self, run: RunSaid) -> tuple[Match, ...] | None:
+        """Of runs alone also by what one of their outputs says: else the asset is found, and tells it."""
+        matched = _matched(self._wanted, run.said, run.job_said)
+        if "asset" in self._things or not run.is_run:
+            return matched
+        by_output = (_matched(self._wanted, (*run.said, *one.said), run.job_said) for one in run.outputs)
+        return matched or next((one for one in by_output if one is not None), None)
 
     def _keep_version(self, asset: AssetSaid, output: OutputSaid, matched: tuple[Match, ...]) -> None:
         """Of several productions of a version, or of an asset, the newest; of one found as a whole, none."""
@@ -425,14 +412,14 @@ def _compares(condition: Comparison, one: Said) -> bool:
 
 def _rank(wanted: tuple[Condition, ...], names: Iterable[tuple[str, str]]) -> int:
     """0 a name is what was typed, 1 a name begins so, 2 a word of a name does, 3 something else."""
-    typed = [folded(one.term.partition(":")[2] or one.term) for one in wanted if _is_about_names(one)]
+    typed = [folded(one.term.partition(":")[2] or one.term) for one in wanted if is_about_names(one)]
     spelled = [folded(text) for namespace, name in names for text in (name, f"{namespace}/{name}")]
     if any(text in spelled for text in (*typed, " ".join(typed))):
         return 0
     if any(name.startswith(text) for text in typed for name in spelled):
         return 1
     words = {word for name in spelled for word in _words(name)}
-    asked = [word for one in wanted if isinstance(one, Words) and _is_about_names(one) for word in one.words]
+    asked = [word for one in wanted if isinstance(one, Words) and is_about_names(one) for word in one.words]
     return 2 if any(word.startswith(one) for one in asked for word in words) else 3
 
 

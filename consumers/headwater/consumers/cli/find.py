@@ -56,7 +56,7 @@ def search(
     headwater search churn
     headwater search type:Model 'depth>6'
     headwater search column:email owner:crm
-    headwater search 'auc>0.9' --type run      runs that measured it step by step
+    headwater search 'auc>0.9' --type run      runs that measured it, or wrote what says it
     headwater search 'auc>0.9' type:Model --versions --as-of 2026-03-03
     headwater search code:4f1c9ab
     """
@@ -70,7 +70,7 @@ def search(
         return
     lines = _results(answer, query, each_version=versions)
     if not answer.results and type_ is not None and type_.lower() == "run":
-        lines.append([("what assets say of themselves is not said of runs: without --type run", "dim")])
+        lines.append([("names, columns and tags of assets are not said of runs: without --type run", "dim")])
     print_lines(lines)
 
 

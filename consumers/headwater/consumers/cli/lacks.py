@@ -13,6 +13,7 @@ from headwater.consumers.cli.formats import Form, with_form
 from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
 from headwater.consumers.cli.output import print_lines, table
 from headwater.consumers.cli.places import with_places
+from headwater.consumers.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from headwater.consumers.drawing import Line
@@ -81,7 +82,7 @@ def gaps(
     from headwater.consumers.details import instant
 
     times = [at for at in (as_of, known_at) if at is not None]
-    with opened_lineage(ctx, store, log, config, known_at) as found:
+    with opened_lineage(ctx, store, log, config, known_at) as found, waiting(known_at=known_at) as report:
         answer = found.gaps(
             project=project,
             since=instant(since),
@@ -90,6 +91,7 @@ def gaps(
             limit=limit,
             as_of=instant(as_of),
             now=instant(min(times, default=None)),
+            report=report,
         )
     if not form.write(answer):
         print_lines(_page(answer))

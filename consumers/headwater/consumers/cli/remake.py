@@ -17,6 +17,7 @@ from headwater.consumers.cli.formats import TABLES, Form, chosen, with_form
 from headwater.consumers.cli.moments import as_moment, opened_lineage, with_time
 from headwater.consumers.cli.output import json_option, print_json, print_lines, say
 from headwater.consumers.cli.places import Places, resolve, with_places
+from headwater.consumers.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from headwater.consumers.changed_inputs import ChangedInput
@@ -292,19 +293,25 @@ def _announced(plan: Plan, timeout: float, python: str | None) -> Iterator[str]:
         yield printable(f"  {one.step.label}  {code.function}  {code.path or ''}".rstrip())
     for place in plan.files:
         yield printable(f"  reads {place}")
+    only_read = plan.only_read
     for place in plan.places:
-        yield printable(f"  may write to {place}, where what it made lay")
+        if place in only_read:
+            yield printable(f"  reads {place}, which was last written before the recorded run")
+        else:
+            yield printable(f"  may write to {place}, where what it made lay")
 
 
 def _dry(plan: Plan, as_json: bool) -> int:
     if as_json:
         steps = [{"run_id": one.step.run_id, "step": one.step.label} for one in plan.steps]
+        only_read = plan.only_read
         print_json(
             {
                 "subject": plan.subject,
                 "steps": steps,
                 "files": plan.files,
-                "places": plan.places,
+                "places": [place for place in plan.places if place not in only_read],
+                "only_read": only_read,
                 "reasons": plan.reasons,
                 "recalled": plan.recipe.recalled,
                 "recalled_upstream": plan.recipe.recalled_upstream,
@@ -490,8 +497,8 @@ def drift(
     """
     from headwater.consumers.times import instant
 
-    with opened_lineage(ctx, store, log, config, known_at) as lineage:
-        found = lineage.drift(name, since=instant(since), limit=limit, as_of=instant(as_of))
+    with opened_lineage(ctx, store, log, config, known_at) as lineage, waiting(known_at=known_at) as report:
+        found = lineage.drift(name, since=instant(since), limit=limit, as_of=instant(as_of), report=report)
     if not form.write(found):
         print_lines(_drift(found))
     return NO if exit_code and found.found else 0
