@@ -210,6 +210,9 @@ _SQLITE_ROWS = {table.name: _sqlite_rows(table) for table in tables.metadata.tab
 
 # The key is (at, event_id); the run, which is the event's own, says in which piece to look.
 _SAME_EVENT = "e.at=s.at AND e.event_id=s.event_id AND e.run_id=s.run_id"
+# Until the transaction ends, which joins nothing else. The planner counts a probe of one piece as one of all,
+# and would go through a table of a million rows to find two thousand.
+_KEY_BY_KEY = "SELECT set_config('enable_mergejoin', 'off', true), set_config('enable_hashjoin', 'off', true)"
 _STORED_ELSEWHERE = (
     f"SELECT e.event_id FROM event e JOIN stage_event s ON {_SAME_EVENT} "
     'WHERE NOT (e.topic=s.topic AND e."partition"=s."partition" AND e."offset"=s."offset")'
@@ -277,11 +280,13 @@ class PostgresWriter:
 
     def stored_elsewhere(self, rows: Sequence[Row]) -> frozenset[str]:
         # What `insert_missing` staged a moment ago still stands in the temporary table.
+        self._cursor.execute(_KEY_BY_KEY)
         self._cursor.execute(_STORED_ELSEWHERE)
         return frozenset(event_id.hex() for (event_id,) in self._cursor)
 
     def keep_earliest(self, rows: Sequence[Row]) -> None:
         self._stage(tables.event, rows)
+        self._cursor.execute(_KEY_BY_KEY)
         self._cursor.execute(_KEEP_EARLIEST)
 
     def raise_registers(self, table: Table, rows: Sequence[Row]) -> None:

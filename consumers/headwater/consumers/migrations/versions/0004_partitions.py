@@ -9,7 +9,8 @@ from sqlalchemy import Connection, text
 
 from headwater.schemas.errors import Misconfigured, shown
 
-log = logging.getLogger(__name__)
+# Alembic loads this file by its path: its name alone is not under `headwater`.
+log = logging.getLogger("headwater.consumers.migrations")
 
 revision = "0004"
 down_revision = "0003"
@@ -18,7 +19,7 @@ depends_on = None
 
 PIECES = 16
 #: Blocks of 8 kB that are moved between two lines of the log.
-_STRIDE = 32_768
+_STRIDE = 8_192
 
 
 class _Whole(NamedTuple):
