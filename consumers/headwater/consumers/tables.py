@@ -8,6 +8,9 @@ Four kinds of tables, and no other (the reasons are in docs/design/0003):
 - rows derived from that one document (`run`, `run_input`, `run_output`, `run_edge`, `run_lineage`);
 - the consumer's own books (`projection`, `position`, `quarantine`), which no digest covers.
 
+On PostgreSQL `event` and `metric_point` are partitioned by the hash of the run, which is part of their
+keys there (docs/design/0011). The migrations do that; `metadata.create_all` makes them whole.
+
 Ids are 16 bytes, functions of natural keys (`headwater.schemas.ids`); an event's id is its
 whole sha256. Times are whole microseconds since 1970 UTC. Lists of facet ids are the sorted
 16-byte ids, concatenated. People who write SQL read the views (`headwater.consumers.views`).
@@ -203,7 +206,8 @@ metric_point = _table(
     # NULL stands for NaN, which SQLite cannot store.
     Column("value", Double),
 )
-Index("metric_point_run_ix", metric_point.c.run_id)
+# On PostgreSQL the partitioned table's key begins with the run.
+Index("metric_point_run_ix", metric_point.c.run_id).ddl_if(dialect="sqlite")
 Index("metric_point_value_ix", indexed(metric_point.c.key), metric_point.c.value)
 
 governance = _table(

@@ -208,6 +208,23 @@ _SQLITE_ROWS = {table.name: _sqlite_rows(table) for table in tables.metadata.tab
 # -- PostgreSQL -------------------------------------------------------------------------------
 
 
+# The key is (at, event_id); the run, which is the event's own, says in which piece to look.
+_SAME_EVENT = "e.at=s.at AND e.event_id=s.event_id AND e.run_id=s.run_id"
+# Until the transaction ends, which joins nothing else. The planner counts a probe of one piece as one of all,
+# and would go through a table of a million rows to find two thousand.
+_KEY_BY_KEY = "SELECT set_config('enable_mergejoin', 'off', true), set_config('enable_hashjoin', 'off', true)"
+_STORED_ELSEWHERE = (
+    f"SELECT e.event_id FROM event e JOIN stage_event s ON {_SAME_EVENT} "
+    'WHERE NOT (e.topic=s.topic AND e."partition"=s."partition" AND e."offset"=s."offset")'
+)
+_KEEP_EARLIEST = (
+    'UPDATE event e SET topic=s.topic, "partition"=s."partition", "offset"=s."offset", '
+    f"appended_at=s.appended_at FROM stage_event s WHERE {_SAME_EVENT} "
+    'AND (s.appended_at, s.topic, s."partition", s."offset") < '
+    '(e.appended_at, e.topic, e."partition", e."offset")'
+)
+
+
 class PostgresWriter:
     """Writes through COPY: straight into tables of new rows, through a temporary table into the others."""
 
@@ -263,20 +280,14 @@ class PostgresWriter:
 
     def stored_elsewhere(self, rows: Sequence[Row]) -> frozenset[str]:
         # What `insert_missing` staged a moment ago still stands in the temporary table.
-        self._cursor.execute(
-            "SELECT e.event_id FROM event e JOIN stage_event s ON e.at=s.at AND e.event_id=s.event_id "
-            'WHERE NOT (e.topic=s.topic AND e."partition"=s."partition" AND e."offset"=s."offset")'
-        )
+        self._cursor.execute(_KEY_BY_KEY)
+        self._cursor.execute(_STORED_ELSEWHERE)
         return frozenset(event_id.hex() for (event_id,) in self._cursor)
 
     def keep_earliest(self, rows: Sequence[Row]) -> None:
-        self._cursor.execute(
-            'UPDATE event e SET topic=s.topic, "partition"=s."partition", "offset"=s."offset", '
-            f"appended_at=s.appended_at FROM {self._stage(tables.event, rows)} s "
-            "WHERE e.at=s.at AND e.event_id=s.event_id "
-            'AND (s.appended_at, s.topic, s."partition", s."offset") < '
-            '(e.appended_at, e.topic, e."partition", e."offset")'
-        )
+        self._stage(tables.event, rows)
+        self._cursor.execute(_KEY_BY_KEY)
+        self._cursor.execute(_KEEP_EARLIEST)
 
     def raise_registers(self, table: Table, rows: Sequence[Row]) -> None:
         self._cursor.execute(

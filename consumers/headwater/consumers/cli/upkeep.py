@@ -33,8 +33,10 @@ def upgrade(
     Rows stay as they are. Where this headwater folds events otherwise, it says so: fold the log again then.
     """
     from headwater.consumers import migrations
+    from headwater.consumers.cli import logs
     from headwater.consumers.store import connect
 
+    logs.configure()
     with connect(resolve(ctx, store, log, config).store) as found:
         before, now = migrations.upgrade(found)
         projection = _projection(found)

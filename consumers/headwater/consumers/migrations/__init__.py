@@ -14,7 +14,7 @@ from headwater.consumers import views
 from headwater.consumers.store import Store
 from headwater.schemas.errors import Misconfigured
 
-HEAD = "0003"
+HEAD = "0004"
 #: Any number that no one else's advisory lock uses by chance: "headwatr" in ASCII.
 _LOCK = 0x6865616477617472
 
