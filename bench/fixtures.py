@@ -30,9 +30,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from sqlalchemy import Engine, Index, Table, create_engine, text
+from sqlalchemy import Engine, Table, create_engine, text
 
 from headwater.consumers import tables, terms
+from headwater.consumers.store import open_store
 from headwater.consumers.terms import Kind, Owner
 from headwater.schemas import ids
 from headwater.schemas.openlineage import canonical_json
@@ -438,12 +439,10 @@ LATE_LADDER = Deep(name="late-ladder", reach=2, binding="late")
 
 
 def fill(url: str, sheets: Iterable[Sheet], progress: Callable[[int], None] = lambda rows: None) -> None:
-    """Create the tables at `url` and load `sheets`; indexes come after, as a bulk load does it."""
+    """Make a store at `url` and load `sheets`; indexes come after, as a bulk load does it."""
+    open_store(url, create=True).close()
     engine = create_engine(url)
-    indexes = [index for table in tables.metadata.tables.values() for index in table.indexes]
-    tables.metadata.create_all(engine)
-    for index in indexes:
-        index.drop(engine)
+    indexes = _without_indexes(engine)
     load = _load_postgres if engine.dialect.name == "postgresql" else _load_sqlite
     loaded = 0
     for batch in _batches(sheets):
@@ -452,6 +451,24 @@ def fill(url: str, sheets: Iterable[Sheet], progress: Callable[[int], None] = la
         progress(loaded)
     _finish(engine, indexes)
     engine.dispose()
+
+
+# Indexes of no constraint; of a partitioned table its own, with which those of its pieces come and go.
+_INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+    "postgresql": "SELECT relname, replace(pg_get_indexdef(c.oid), ' ON ONLY ', ' ON ') FROM pg_class c "
+    "WHERE relkind IN ('i', 'I') AND NOT relispartition AND relnamespace = CAST('public' AS regnamespace) "
+    "AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid)",
+}
+
+
+def _without_indexes(engine: Engine) -> list[str]:
+    """Drop them; the statements that make them again."""
+    with engine.begin() as connection:
+        found = connection.execute(text(_INDEXES[engine.dialect.name])).all()
+        for name, _ in found:
+            connection.execute(text(f'DROP INDEX "{name}"'))
+    return [statement for _, statement in found]
 
 
 def _batches(sheets: Iterable[Sheet]) -> Iterator[Rows]:
@@ -491,8 +508,9 @@ def _load_postgres(engine: Engine, batch: Rows) -> None:
         driver.commit()
 
 
-def _finish(engine: Engine, indexes: list[Index]) -> None:
-    for index in indexes:
-        index.create(engine)
+def _finish(engine: Engine, indexes: Iterable[str]) -> None:
+    for statement in indexes:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE" if engine.dialect.name == "postgresql" else "ANALYZE"))
