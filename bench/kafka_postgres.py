@@ -183,7 +183,7 @@ def _live(databases: Databases, bootstrap: str, scale: Scale) -> Iterator[Figure
                 )
             )
     yield from live_figures(
-        "kafka-postgres:live",
+        "live:kafka-postgres",
         taken,
         fixture=f"{scale.live} RunEvents, one every 20 to 120 ms, into {PARTITIONS} partitions; the "
         "service is another process; nothing else in the topic",
@@ -232,7 +232,7 @@ def _replay(databases: Databases, bootstrap: str, scale: Scale) -> Iterator[Figu
     for workers in (1, 2):
         with databases.empty("postgresql") as url:
             told = isolated.call("bench.kafka_postgres:replaying", store=url, log=log, workers=workers)
-        name = f"kafka-postgres:replay:{workers}-process{'es' if workers > 1 else ''}"
+        name = f"replay:kafka-postgres:{workers}-process{'es' if workers > 1 else ''}"
         yield Figure(
             name=name,
             unit="events/s",

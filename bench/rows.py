@@ -28,8 +28,11 @@ GROUPS = (
     "lineage",
     "questions",
 )
-# Questions are named by what is asked.
-_ASKED = ("lineage-asof", "lineage-impact", "lineage-diff", "search")
+#: What names a row and is no group: what is asked, or what is seen, and the group that measures it.
+_MEASURED_BY = {
+    **dict.fromkeys(("lineage-asof", "lineage-impact", "lineage-diff", "search"), "questions"),
+    **dict.fromkeys(("live", "replay"), "kafka-postgres"),
+}
 REQUIRED = (
     "name",
     "value",
@@ -131,7 +134,7 @@ def merged(before: Sequence[Row], fresh: Sequence[Row], groups: Sequence[str]) -
 def group_of(name: str) -> str:
     """The group that measured a row: what its name begins with."""
     begin = name.partition(":")[0]
-    return "questions" if begin in _ASKED else begin
+    return _MEASURED_BY.get(begin, begin)
 
 
 def read(path: Path) -> list[Row]:
